@@ -62,11 +62,13 @@ ALL_CFLAGS   := -std=c11 -pthread $(WARNINGS) -fno-omit-frame-pointer -fstack-pr
   $(CFLAGS) $(flavour_$(FLAVOUR))
 ALL_LDFLAGS  := -pthread -Wl,--as-needed $(flavour_$(FLAVOUR)) $(link_$(FLAVOUR)) $(LDFLAGS)
 
-ifndef V
-Q   := @
+# One short line per step; whole command lines with V=1, nothing with -s.
+ifneq ($(findstring s,$(filter-out --%,$(firstword x$(MAKEFLAGS)))),)
+say  = @
+else ifndef V
 say  = @printf '  %-8s %s\n' '$1' '$(patsubst $(B)/%,%,$2)';
 else
-say  = @
+say  =
 endif
 
 # $(call remember,text): rewrites the target only when the text differs, so that what depends on it is built
@@ -238,6 +240,7 @@ SIM_SECONDS     ?= 60
 SEED            ?= 1
 COUNT           ?= 1
 FUZZ_SECONDS    ?= 60
+CHAOS_SECONDS   ?= 60
 SYSTEM_TESTS    := $(sort $(wildcard tests/system/*.sh tests/system/*.py))
 LINTS           := $(sort $(wildcard tests/lint/check-*.sh tests/lint/check-*.py))
 
@@ -295,8 +298,8 @@ check-clients: all ## unmodified RocketMQ clients against a three-replica cluste
 sim: $(SIM) ## one or more simulator runs: SEED=1 COUNT=1 SIM_SECONDS=60
 	$(SIM) --seed $(SEED) --count $(COUNT) --seconds $(SIM_SECONDS)
 
-chaos: all check-deps ## kill, stop and partition real processes under load
-	deploy/chaos.sh
+chaos: all check-deps ## kill, stop and partition real processes under load, for CHAOS_SECONDS=60
+	CHAOS_SECONDS=$(CHAOS_SECONDS) deploy/chaos.sh
 
 bench: all $(BENCHES) ## measure, with the raw disk figure of the same minute
 	bench/run.sh
