@@ -63,7 +63,7 @@ ALL_CFLAGS   := -std=c11 -pthread $(WARNINGS) -fno-omit-frame-pointer -fstack-pr
 ALL_LDFLAGS  := -pthread -Wl,--as-needed $(flavour_$(FLAVOUR)) $(link_$(FLAVOUR)) $(LDFLAGS)
 
 # One short line per step; whole command lines with V=1, nothing with -s.
-ifneq ($(findstring s,$(filter-out --%,$(firstword x$(MAKEFLAGS)))),)
+ifneq ($(findstring s,$(filter-out -%,$(firstword $(MAKEFLAGS)))),)
 say  = @
 else ifndef V
 say  = @printf '  %-8s %s\n' '$1' '$(patsubst $(B)/%,%,$2)';
