@@ -43,12 +43,13 @@ configure: configure.ac
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith
 
 # Assertions (common/ensure.h) are on in every flavour.
-flavour_release := -D_FORTIFY_SOURCE=2
+# _FORTIFY_SOURCE warns when nothing is optimised; some compilers define it themselves.
+flavour_release := $(if $(filter -O1 -O2 -O3 -Os,$(CFLAGS)),-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 flavour_asan    := -fsanitize=address,undefined -fno-sanitize-recover=all
 flavour_tsan    := -fsanitize=thread
 flavour_fuzz    := -fsanitize=address,undefined -fno-sanitize-recover=all -fsanitize=fuzzer-no-link
 link_release    := -Wl,-z,relro,-z,now
-ifndef flavour_$(FLAVOUR)
+ifeq ($(filter $(FLAVOUR),release asan tsan fuzz),)
 $(error FLAVOUR is one of release, asan, tsan, fuzz; not "$(FLAVOUR)")
 endif
 # libFuzzer comes with clang only.

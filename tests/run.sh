@@ -21,6 +21,9 @@ fi
 
 group=$1
 shift
+# timeout gives each program a process group of its own, which Ctrl-C does not reach.
+pid=
+trap '[ -z "$pid" ] || kill "$pid"; exit 130' INT TERM
 mkdir -p "$B/logs"
 status=0
 
@@ -38,7 +41,9 @@ for cmd; do
     log=$B/logs/$(printf '%s' "$name" | tr -c 'A-Za-z0-9._\n-' '_' | cut -c1-150).log
     begun=$(date +%s.%N)
     # shellcheck disable=SC2086  # a command line, meant to be split
-    timeout -k 10 "${TEST_TIMEOUT_S:-900}" $wrap $cmd >"$log" 2>&1 </dev/null
+    timeout -k 10 "${TEST_TIMEOUT_S:-900}" $wrap $cmd >"$log" 2>&1 </dev/null &
+    pid=$!
+    wait $pid
     rc=$?
     took=$(echo "$begun $(date +%s.%N)" | awk '{ printf "%.2f", $2 - $1 }')
     if [ $rc -eq 0 ]; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the built libraries call: the core calls memory functions only, and nobody but common/ reads time or chance."""
+"""What the built libraries call: the core calls for memory only, and nobody but common/ reads time or chance."""
 
 import os
 import re
@@ -10,9 +10,10 @@ import tree
 LIB = os.path.join(tree.ROOT, os.environ.get("B", "build/release"), "lib")
 NM = os.environ.get("NM", "nm")
 
-CORE_MAY_CALL = {"memcpy", "memmove", "memset", "memcmp", "ensure_failed"}
+# Memory, and the end of the process when there is none or an invariant is broken.
+CORE_MAY_CALL = {"memcpy", "memmove", "memset", "memcmp", "calloc", "malloc", "realloc", "free", "ensure_failed", "fatal"}
 # Put there by the compiler: hardening, sanitizers, position-independent code.
-COMPILER = re.compile(r"__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__mem\w+_chk|__(asan|ubsan|tsan|sanitizer|msan|sanitizer)_\w+")
+COMPILER = re.compile(r"__stack_chk_fail|_GLOBAL_OFFSET_TABLE_|__mem\w+_chk|__(asan|ubsan|tsan|sanitizer)_\w+")
 # Simulated and replayed rooms are given the time and a seed.
 TIME_AND_CHANCE = {"time", "gettimeofday", "clock_gettime", "clock", "timespec_get", "rand", "random", "rand_r",
                    "drand48", "getrandom", "getentropy", "arc4random"}
