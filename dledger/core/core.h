@@ -1,13 +1,14 @@
 /*
  * core.h - the consensus core: a pure function of its inputs.
  *
- * No I/O, no clock, no randomness (a seed is given once), no threads, no allocation after dl_core_new. The
- * host (dledger/node.c, or a test) hands in events and carries out the returned update in this order:
+ * No I/O, no clock, no randomness (a seed is given once), no threads; no allocation after dl_core_new, except
+ * that the table of terms may grow at the very start of a step. The host (dledger/node.c, or a test) hands in
+ * events and carries out the returned update in this order:
  *
  *   1. hard state, if `hard_changed`   - start making it durable; report with DL_EV_HARD_PERSISTED
  *   2. truncate, then append           - start making entries durable; report with DL_EV_LOG_PERSISTED
- *   3. messages                        - may leave only when the newest hard state of the replica is durable
- * (the host's gate: nothing is said in a term that a crash could make us forget)
+ *   3. messages                        - may leave only when the newest hard state of the replica is durable:
+ *                                        the host's gate, nothing is said in a term that could be forgotten
  *   4. pushes                          - for each peer in `push_mask` run the push loop below
  *   5. apply up to `commit`            - committed entries in order; also followers
  *   6. sleep until `wake_ms`           - or the next event
@@ -17,10 +18,14 @@
  * starts with a NOOP entry.
  *
  * Push loop (pipelining). The window per peer is in entries and in bytes; only the host knows sizes, so it
- * asks: while (dl_core_push_begin(core, peer, now_ms, &msg))   // msg: APPEND with prev_*, first; last =
- * furthest allowed n = take entries first.. from the store, at most msg.last, at most the host's bytes per
- * push if nothing is in memory: start reading it, break, and run the loop again when it is there msg.last =
- * what was taken; send; dl_core_push_done(core, peer, msg.last, bytes)
+ * asks:
+ *
+ *     while (dl_core_push_begin(core, peer, now_ms, &msg))
+ *         - msg is an APPEND with prev_*, first, and last = the furthest entry allowed now
+ *         - take entries first.. from the store: at most to msg.last, at most the host's bytes per push
+ *         - nothing in memory? start reading, break, and run this loop again when it is there
+ *         - msg.last = last one taken; send
+ *         dl_core_push_done(core, peer, msg.last, bytes)
  *
  * Late disk replies carry their term so that a report about entries since truncated and replaced is ignored
  * (the ABA problem of asynchronous storage).
@@ -74,7 +79,7 @@ enum dl_event_type {
     DL_EV_LOG_PERSISTED = 4,  /* the entry `index` of `term`, and all before it, are on disk */
     DL_EV_HARD_PERSISTED = 5, /* `hard` is on disk */
     DL_EV_PEER_RESET = 6,     /* the connection to `peer` was reset by its kernel: a hint, never a term */
-    DL_EV_TRANSFER = 7,       /* leader: hand over to `peer` (DL_NOBODY = the most advanced voter) */
+    DL_EV_TRANSFER = 7, /* leader: hand over to `peer` (DL_NOBODY = the most advanced voter that answers) */
     DL_EV_PUSH_UNSENT =
         8, /* pushes to `peer` were dropped by the transport (connection lost): go back to COMPARE */
 };
@@ -106,7 +111,8 @@ struct dl_update {
                                 at append_first */
     dl_term_t append_term;   /* leader: their term */
     bool append_noop;        /* the append is this leader's NOOP entry: exactly one, made by the host */
-    bool refused;            /* SUBMIT: not taken (not leader, or transferring); nothing appended */
+    bool refused;            /* SUBMIT: not taken (not leader, or transferring); nothing appended.
+                                TRANSFER: not begun (not leader, no such voter, another is under way) */
 
     struct dl_msg msgs[DL_UPDATE_MSGS_MAX];
     uint32_t msg_count;

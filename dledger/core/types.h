@@ -68,13 +68,14 @@ enum dl_push {
 struct dl_msg {
     enum dl_msg_type type;
     dl_peer_t from, to;
-    dl_term_t term; /* sender's current term; for a pre-vote request the term it would stand for */
+    dl_term_t term; /* sender's current term; for a pre-vote request, and its granted answer, the term that
+                       the sender of the request would stand for */
 
     /* VOTE_REQ */
     bool pre;              /* also in VOTE_RSP: answer to a pre-vote */
     bool transfer;         /* the leader asked for this election: leases do not protect it */
-    dl_index_t last_index; /* VOTE_REQ: end of the candidate's log. PUSH_RSP: end of the follower's log (may
-                              be unsynced) */
+    dl_index_t last_index; /* VOTE_REQ: end of the candidate's log. PUSH_RSP: how far the follower's log is
+                              known to equal the leader's (>= match; maybe unsynced) */
     dl_term_t last_term;
 
     /* VOTE_RSP */
@@ -86,7 +87,8 @@ struct dl_msg {
     dl_term_t prev_term;
     dl_index_t first, last; /* APPEND: range of entries; the bytes travel beside the message */
     dl_index_t commit;      /* leader's commit index */
-    uint64_t sent_ms;       /* leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease */
+    uint64_t sent_ms;       /* leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease.
+                               Also in TIMEOUT_NOW: one older than what was heard since is void; 0 = not told */
 
     /* PUSH_RSP */
     bool success;          /* false: logs differ at prev_index; hint_* say where to try next */

@@ -1,0 +1,121 @@
+/*
+ * transfer.c - leadership hand-over (dissertation 3.10) and the preferred leader.
+ *
+ *     request -> no more submits -> target has everything -> TIMEOUT_NOW -> target stands, exempt from
+ * loyalty -> we follow |                                        (repeated with the heartbeats)
+ *                     +-- one election time-out later: failed, submits are taken again
+ *
+ * The preferred leader is a wish. It is fulfilled only while the group is well: the lease holds, the
+ * wished-for replica answers and lacks next to nothing, and after each failure the next try waits twice as
+ * long.
+ */
+#include "dledger/core/internal.h"
+
+#define PREFERRED_LAG_MAX    1024u /* entries the preferred leader may lack when the hand-over begins */
+#define PREFERRED_WAIT_MAX   64u   /* election time-outs between two tries at the most */
+#define PREFERRED_WAIT_FIRST 2u    /* and at first */
+
+void transfer_reset(struct dl_core *core)
+{
+    uint64_t wait_ms = (uint64_t)PREFERRED_WAIT_FIRST * core->opts.election_max_ms;
+    core->handover =
+        (struct handover){.preferred_next_ms = core->now_ms + wait_ms, .preferred_wait_ms = wait_ms};
+}
+
+static void begin(struct dl_core *core, dl_peer_t target)
+{
+    core->handover.target = target;
+    core->handover.deadline_ms = core->now_ms + core->opts.election_max_ms;
+    core->handover.asked = false;
+}
+
+static bool answers(const struct dl_core *core, int slot)
+{
+    return core->progress[slot].last_ack_ms + core->opts.election_min_ms > core->now_ms;
+}
+
+/* The voter that lacks least and answers. */
+static dl_peer_t most_advanced(const struct dl_core *core)
+{
+    const struct dl_members *members = &core->opts.members;
+    dl_peer_t best = DL_NOBODY;
+    dl_index_t best_match = 0;
+    for (int i = 0; i < (int)members->count; i++) {
+        if (i == core->self_slot || !members->voter[i] || !answers(core, i))
+            continue;
+        if (best == DL_NOBODY || core->progress[i].match > best_match) {
+            best = members->id[i];
+            best_match = core->progress[i].match;
+        }
+    }
+    return best;
+}
+
+void transfer_on_request(struct dl_core *core, dl_peer_t peer)
+{
+    if (core->role == DL_LEADER && peer == DL_NOBODY)
+        peer = most_advanced(core);
+    bool possible = core->role == DL_LEADER && peer != core->opts.self &&
+                    members_is_voter(&core->opts.members, peer) &&
+                    (core->handover.target == DL_NOBODY || core->handover.target == peer);
+    if (!possible)
+        core->out->refused = true;
+    else if (core->handover.target == DL_NOBODY)
+        begin(core, peer);
+}
+
+static void yield_to_preferred(struct dl_core *core)
+{
+    dl_peer_t preferred = core->opts.preferred;
+    struct handover *handover = &core->handover;
+    if (!core->heartbeat_now || preferred == DL_NOBODY || preferred == core->opts.self ||
+        core->now_ms < handover->preferred_next_ms || !dl_core_lease_valid(core, core->now_ms))
+        return;
+    int slot = members_slot(&core->opts.members, preferred);
+    const struct progress *progress = &core->progress[slot];
+    if (progress->comparing || !answers(core, slot) || progress->match + PREFERRED_LAG_MAX < core->trail.last)
+        return;
+    begin(core, preferred);
+    handover->preferred_next_ms = core->now_ms + handover->preferred_wait_ms;
+    uint64_t most_ms = (uint64_t)PREFERRED_WAIT_MAX * core->opts.election_max_ms;
+    handover->preferred_wait_ms =
+        handover->preferred_wait_ms * 2 < most_ms ? handover->preferred_wait_ms * 2 : most_ms;
+}
+
+void transfer_advance(struct dl_core *core)
+{
+    struct handover *handover = &core->handover;
+    if (handover->target == DL_NOBODY)
+        yield_to_preferred(core);
+    if (handover->target == DL_NOBODY)
+        return;
+    if (core->now_ms >= handover->deadline_ms) {
+        handover->target = DL_NOBODY;
+        return;
+    }
+    int slot = members_slot(&core->opts.members, handover->target);
+    if (core->progress[slot].match < core->trail.last || (handover->asked && !core->heartbeat_now))
+        return;
+    core_say(core, DL_MSG_TIMEOUT_NOW, handover->target)->sent_ms = core->now_ms;
+    handover->asked = true;
+    handover->asked_ms[slot] = core->now_ms;
+}
+
+bool transfer_voids_lease(const struct dl_core *core)
+{
+    for (uint32_t i = 0; i < core->opts.members.count; i++)
+        if (core->handover.asked_ms[i] > 0 && core->progress[i].lease_ms <= core->handover.asked_ms[i])
+            return true;
+    return false;
+}
+
+/* Only from the leader we follow, and only if we have heard nothing later from it: by then it may have given
+ * up and hold its lease again. */
+void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
+{
+    const struct dl_msg *msg = event->msg;
+    bool stale = msg->sent_ms != 0 && msg->sent_ms < core->echo_ms;
+    if (core->is_voter && core->role == DL_FOLLOWER && core->leader == msg->from &&
+        core->hard.term == msg->term && !stale && core->hard.term < CORE_TERM_MAX)
+        vote_campaign(core, true);
+}

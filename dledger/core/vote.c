@@ -1,0 +1,162 @@
+/*
+ * vote.c - elections.
+ *
+ * Pre-vote (dissertation 9.6): a replica asks first whether it could win and raises its term only when a
+ * majority would vote for it. Leader stickiness (4.2.3): who heard a live leader less than election_min_ms
+ * ago answers no and does not even look at the term, so a replica that lost its incoming link disturbs
+ * nobody, and the leader's lease holds. An election the leader asked for itself (transfer) is exempt.
+ *
+ * Two survivors of a killed leader learn of it in the same millisecond. If both won their pre-vote they would
+ * split the vote and wait for another time-out. Therefore a precandidate refuses, for one heartbeat interval,
+ * a rival that is not better than itself, and asks the rival in turn: exactly one of two is better.
+ */
+#include <string.h>
+
+#include "dledger/core/internal.h"
+
+static void ask(struct dl_core *core, dl_peer_t to, bool pre, bool transfer)
+{
+    struct dl_msg *msg = core_say(core, DL_MSG_VOTE_REQ, to);
+    msg->term = core->hard.term + pre;
+    msg->pre = pre;
+    msg->transfer = transfer;
+    msg->last_index = core->trail.last;
+    msg->last_term = trail_last_term(&core->trail);
+}
+
+static void ask_all(struct dl_core *core, bool pre, bool transfer)
+{
+    const struct dl_members *members = &core->opts.members;
+    for (uint32_t i = 0; i < members->count; i++)
+        if (members->voter[i] && (int)i != core->self_slot)
+            ask(core, members->id[i], pre, transfer);
+}
+
+void vote_stand(struct dl_core *core)
+{
+    core->election_due_ms = core_election_due(core);
+    if (core->hard.term >= CORE_TERM_MAX)
+        return;
+    core->role = DL_PRECANDIDATE;
+    core->leader = DL_NOBODY;
+    core->round_ms = core->now_ms;
+    memset(core->granted, 0, sizeof(core->granted));
+    core->granted[core->self_slot] = true;
+    if (members_majority(&core->opts.members, core->granted))
+        vote_campaign(core, false);
+    else
+        ask_all(core, true, false);
+}
+
+void vote_campaign(struct dl_core *core, bool transfer)
+{
+    core_become_follower(core, core->hard.term + 1, DL_NOBODY);
+    core->role = DL_CANDIDATE;
+    core->hard.vote = core->opts.self;
+    core->election_due_ms = core_election_due(core);
+    core->elections++;
+    memset(core->granted, 0, sizeof(core->granted)); /* our own vote counts when it is durable */
+    ask_all(core, false, transfer);
+}
+
+void vote_on_hard_persisted(struct dl_core *core)
+{
+    if (core->role != DL_CANDIDATE || core->hard_durable.term != core->hard.term ||
+        core->hard_durable.vote != core->opts.self)
+        return;
+    core->granted[core->self_slot] = true;
+    if (members_majority(&core->opts.members, core->granted))
+        core_become_leader(core);
+}
+
+/* ---- Answering
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static void answer(struct dl_core *core, const struct dl_msg *request, bool granted)
+{
+    struct dl_msg *msg = core_say(core, DL_MSG_VOTE_RSP, request->from);
+    msg->pre = request->pre;
+    msg->granted = granted;
+    if (request->pre && granted)
+        msg->term = request->term; /* names the round that was asked about */
+}
+
+/* <0, 0, >0: the end of the sender's log is behind, equal to, ahead of ours (Raft 5.4.1). */
+static int compare_logs(const struct dl_core *core, const struct dl_msg *msg)
+{
+    dl_term_t own_term = trail_last_term(&core->trail);
+    if (msg->last_term != own_term)
+        return msg->last_term > own_term ? 1 : -1;
+    return msg->last_index == core->trail.last ? 0 : msg->last_index > core->trail.last ? 1 : -1;
+}
+
+/* Between rivals with equal logs the preferred leader goes first, then the lower number. */
+static bool rival_is_better(const struct dl_core *core, const struct dl_msg *msg)
+{
+    int logs = compare_logs(core, msg);
+    if (logs != 0)
+        return logs > 0;
+    if (core->opts.preferred == msg->from || core->opts.preferred == core->opts.self)
+        return core->opts.preferred == msg->from;
+    return msg->from < core->opts.self;
+}
+
+static void on_pre_request(struct dl_core *core, const struct dl_msg *msg, bool loyal)
+{
+    bool contending =
+        core->role == DL_PRECANDIDATE && core->now_ms < core->round_ms + core->opts.heartbeat_ms;
+    bool granted = !loyal && msg->term > core->hard.term && compare_logs(core, msg) >= 0 &&
+                   (!contending || rival_is_better(core, msg));
+    answer(core, msg, granted);
+    /* It did not hear the leader either: when we asked it before it may have. */
+    if (!granted && core->role == DL_PRECANDIDATE && !rival_is_better(core, msg))
+        ask(core, msg->from, true, false);
+}
+
+void vote_on_request(struct dl_core *core, const struct dl_event *event)
+{
+    const struct dl_msg *msg = event->msg;
+    if (!core->is_voter || !members_is_voter(&core->opts.members, msg->from))
+        return;
+    bool exempt = msg->transfer && !msg->pre;
+    bool loyal = !exempt && (core->role == DL_LEADER || core->now_ms < core->loyal_until_ms);
+    if (msg->pre) {
+        on_pre_request(core, msg, loyal);
+        return;
+    }
+    if (loyal || msg->term < core->hard.term) {
+        answer(core, msg, false);
+        return;
+    }
+    if (msg->term > core->hard.term)
+        core_become_follower(core, msg->term, DL_NOBODY);
+    bool granted =
+        (core->hard.vote == DL_NOBODY || core->hard.vote == msg->from) && compare_logs(core, msg) >= 0;
+    if (granted) {
+        core->hard.vote = msg->from;
+        core->election_due_ms = core_election_due(core);
+    }
+    answer(core, msg, granted);
+}
+
+void vote_on_reply(struct dl_core *core, const struct dl_event *event)
+{
+    const struct dl_msg *msg = event->msg;
+    int slot = members_slot(&core->opts.members, msg->from);
+    if (!msg->granted) {
+        if (msg->term > core->hard.term)
+            core_become_follower(core, msg->term, DL_NOBODY);
+        return;
+    }
+    /* Anything else is an answer to an earlier round. */
+    if (core->role != (msg->pre ? DL_PRECANDIDATE : DL_CANDIDATE) || msg->term != core->hard.term + msg->pre)
+        return;
+    core->granted[slot] = true;
+    if (!members_majority(&core->opts.members, core->granted))
+        return;
+    if (msg->pre)
+        vote_campaign(core, false);
+    else if (core->granted[core->self_slot])
+        core_become_leader(core);
+}
