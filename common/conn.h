@@ -77,6 +77,9 @@ const struct sockaddr_in *conn_peer_addr(const struct conn *conn);
 const struct sockaddr_in *conn_local_addr(const struct conn *conn);
 uint64_t conn_last_read_ms(const struct conn *conn);
 bool conn_is_open(const struct conn *conn); /* established and not closing */
+struct loop *conn_loop(const struct conn *conn);
+/* The connection with this id on this loop, or NULL when it has gone or is closing. Constant time. */
+struct conn *conn_by_id(struct loop *loop, uint64_t id);
 /* Stop and resume reading (back-pressure). */
 void conn_pause(struct conn *conn, bool paused);
 

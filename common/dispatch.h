@@ -58,6 +58,7 @@ struct dispatch {
 };
 
 void dispatch_init(struct dispatch *d, const struct dispatch_row *rows, uint32_t count, void *user);
+void dispatch_release(struct dispatch *d); /* the memory of its scratch command */
 /* Handle one frame of `conn`. The caller's conn_ops.on_frame calls this. Returns 0, or ERR_MALFORMED after
  * having closed the connection. */
 int dispatch_frame(struct dispatch *d, struct conn *conn, const struct reply_to *via, const uint8_t *frame,

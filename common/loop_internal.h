@@ -1,9 +1,9 @@
 /*
  * loop_internal.h - what loop.c offers to the socket code in common/ and to nobody else.
  *
- * The connections of a loop keep their state in one *part* of the loop, so that there is no global state: before_hooks runs after posted
- * work and before the end-of-turn hooks (connections that ended are reported), after_hooks runs last (gathered output is written), release
- * runs in loop_free.
+ * The connections of a loop keep their state in one *part* of the loop, so that there is no global state:
+ * before_hooks runs after posted work and before the end-of-turn hooks (connections that ended are reported),
+ * after_hooks runs last (gathered output is written), release runs in loop_free.
  */
 #ifndef COMMON_LOOP_INTERNAL_H
 #define COMMON_LOOP_INTERNAL_H
