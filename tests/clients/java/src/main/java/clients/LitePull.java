@@ -1,0 +1,117 @@
+package clients;
+
+import java.util.Collection;
+import java.util.HashMap;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Set;
+import org.apache.rocketmq.client.consumer.DefaultLitePullConsumer;
+import org.apache.rocketmq.client.consumer.store.ReadOffsetType;
+import org.apache.rocketmq.client.producer.DefaultMQProducer;
+import org.apache.rocketmq.common.message.MessageExt;
+import org.apache.rocketmq.common.message.MessageQueue;
+
+/**
+ * The lite pull consumer, with queues it assigns itself (seek, poll, commit) and with a subscription: after a restart
+ * it goes on where it committed.
+ */
+final class LitePull implements Job {
+    private static final int COUNT = 80;
+
+    @Override
+    public String run(Env env) throws Exception {
+        String topic = env.topic("t", 4);
+        DefaultMQProducer producer = env.producer();
+        Set<String> old = send(producer, topic, "old");
+        assigned(env, topic, old);
+
+        String group = env.name("subscribed");
+        DefaultLitePullConsumer first = subscribed(env, group, topic);
+        check(env.poll(first, COUNT, 40), old);
+        commit(env, first, topic);
+        first.shutdown();
+        Set<String> fresh = send(producer, topic, "new");
+        DefaultLitePullConsumer second = subscribed(env, group, topic);
+        check(env.poll(second, COUNT, 40), fresh);
+        return "assigned: sought, read, committed; subscribed: " + old.size() + " read, restarted, only the "
+            + fresh.size() + " new ones came";
+    }
+
+    private static void assigned(Env env, String topic, Set<String> old) throws Exception {
+        String group = env.name("assigned");
+        DefaultLitePullConsumer consumer = env.litePullConsumer(group);
+        consumer.setAutoCommit(false);
+        consumer.start();
+        Collection<MessageQueue> queues = consumer.fetchMessageQueues(topic);
+        consumer.assign(queues);
+        for (MessageQueue queue : queues) {
+            consumer.seekToBegin(queue);
+        }
+        List<MessageExt> messages = env.poll(consumer, COUNT, 40);
+        check(messages, old);
+        Map<MessageQueue, Long> next = new HashMap<>();
+        for (MessageExt message : messages) {
+            MessageQueue queue = new MessageQueue(topic, message.getBrokerName(), message.getQueueId());
+            Long expected = next.put(queue, message.getQueueOffset() + 1);
+            Env.check(message.getQueueOffset() == (expected == null ? 0 : expected),
+                "%s: offset %d came, %s expected", queue, message.getQueueOffset(), expected);
+        }
+        commit(env, consumer, topic);
+        consumer.shutdown();
+
+        DefaultLitePullConsumer again = env.litePullConsumer(group);
+        again.setAutoCommit(false);
+        again.start();
+        for (MessageQueue queue : queues) {
+            Long committed = again.committed(queue);
+            Env.check(committed.equals(next.getOrDefault(queue, -1L)), "%s: %d committed, %s read", queue, committed,
+                next.get(queue));
+        }
+        MessageQueue one = next.keySet().iterator().next();
+        again.assign(List.of(one));
+        again.seek(one, 1);
+        MessageExt message = env.poll(again, 1, 40).get(0);
+        Env.check(message.getQueueOffset() == 1, "sought offset 1, got %d", message.getQueueOffset());
+        again.shutdown();
+    }
+
+    private static DefaultLitePullConsumer subscribed(Env env, String group, String topic) throws Exception {
+        DefaultLitePullConsumer consumer = env.litePullConsumer(group);
+        consumer.setAutoCommit(false);
+        consumer.subscribe(topic, "*");
+        consumer.start();
+        return consumer;
+    }
+
+    /** Commits what was polled and waits until the broker says so (the client sends commits without an answer). */
+    private static void commit(Env env, DefaultLitePullConsumer consumer, String topic) throws Exception {
+        consumer.commitSync();
+        env.await("the broker has the committed offsets", 20, () -> {
+            consumer.getOffsetStore().persistAll(new HashSet<>(consumer.fetchMessageQueues(topic)));
+            long sum = 0;
+            for (MessageQueue queue : consumer.fetchMessageQueues(topic)) {
+                sum += Math.max(0, consumer.getOffsetStore().readOffset(queue,
+                    ReadOffsetType.READ_FROM_STORE));
+            }
+            return sum == COUNT;
+        });
+    }
+
+    private static Set<String> send(DefaultMQProducer producer, String topic, String prefix) throws Exception {
+        Set<String> sent = new HashSet<>();
+        for (int i = 0; i < COUNT; i++) {
+            Env.sendOk(producer, Env.message(topic, "", prefix + i));
+            sent.add(prefix + i);
+        }
+        return sent;
+    }
+
+    private static void check(List<MessageExt> messages, Set<String> wanted) {
+        Tally tally = new Tally();
+        messages.forEach(message -> tally.add(Env.id(message)));
+        Env.check(tally.ids().equals(wanted), "not wanted or missing: %d ids came, %d wanted", tally.distinct(),
+            wanted.size());
+        Env.check(tally.duplicates() == 0, "%d came twice", tally.duplicates());
+    }
+}
