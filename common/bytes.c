@@ -6,7 +6,7 @@
 bool str_starts(struct str s, const char *prefix)
 {
     size_t len = strlen(prefix);
-    return s.len >= len && memcmp(s.p, prefix, len) == 0;
+    return s.len >= len && (len == 0 || memcmp(s.p, prefix, len) == 0);
 }
 
 bool str_to_i64(struct str s, int64_t *out)
