@@ -255,8 +255,13 @@ void dl_core_step(struct dl_core *core, const struct dl_event *event, struct dl_
         core->now_ms = event->now_ms;
     trail_reserve(&core->trail, runs_needed(event));
 
+    /* A message may be the sign of life whose absence time is about to punish. A submit must not be taken by
+     * a leader that time deposes in the same step. */
+    if (event->type == DL_EV_SUBMIT)
+        run_timers(core);
     dispatch(core, event);
-    run_timers(core);
+    if (event->type != DL_EV_SUBMIT)
+        run_timers(core);
     if (core->role == DL_LEADER) {
         transfer_advance(core);
         push_flush(core);
