@@ -157,7 +157,7 @@ size_t jsonstr_number(const char *start, const char *end)
         p++;
     const char *from = p;
     p = digits(p, end);
-    if (p == from)
+    if (p == from || (*from == '0' && p - from > 1))
         return 0;
     if (p < end && *p == '.') {
         from = ++p;
