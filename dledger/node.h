@@ -71,6 +71,7 @@ void dl_node_on_hard(struct dl_node *n, struct dl_hard hard);
  *   0            committed and applied; result is what apply returned (lent for the call)
  *   ERR_LOST     another leader's entry was committed at this index: surely not stored; may be proposed again
  *   ERR_NOT_LEADER  was never appended here (submit refused, or node freed): surely not stored
+ *   ERR_CLOSED   the node was freed while it was undecided
  * A proposal whose leader lost its office stays undecided until its index is committed by somebody: the owner
  * answers its client by its own deadline and calls dl_node_forget. */
 struct dl_waiter {
@@ -97,5 +98,19 @@ bool dl_node_can_read(struct dl_node *n);
 void dl_node_status(const struct dl_node *n, struct dl_node_status *status);
 bool dl_node_peer_view(const struct dl_node *n, dl_peer_t peer, struct dl_peer_view *view);
 struct dl_store *dl_node_store(struct dl_node *n);
+
+/* Forget whole segments of entries before `index` (retention); `index` <= applied + 1. */
+void dl_node_trim(struct dl_node *n, dl_index_t index);
+
+/* What the node has done since its start. */
+struct dl_node_counters {
+    uint64_t proposals, submits, refused, lost; /* entries offered; SUBMITs; proposals refused by the core; proposals replaced by another leader's */
+    uint64_t applied, applied_bytes;
+    uint64_t messages_in, messages_out;
+    uint64_t pushes, push_entries, push_bytes, cold_loads;
+    uint64_t records_refused;                   /* pushes whose records were damaged or did not fit their message */
+    uint64_t held, held_dropped;                /* messages that waited for the hard state; dropped because too many did */
+};
+const struct dl_node_counters *dl_node_counters(const struct dl_node *n);
 
 #endif
