@@ -22,14 +22,11 @@
 
 /* Row flags of handlers.c. */
 enum {
-    ROW_LOCAL = 0, /* any replica answers from what it has (heartbeats, consumer lists, statistics) */
-    ROW_LEADER =
-        1u << 0, /* only a serving leader with a valid lease: others relay, or park while there is none */
-    ROW_WRITE = 1u << 1, /* ends in a proposal: not repeated by us once it may have been appended */
-    ROW_SEND = 1u << 2,  /* parked for parkSendMs instead of parkReadMs; refused first when memory is short */
-    ROW_PULL =
-        1u
-        << 3, /* may wait as long as its suspendTimeoutMillis; after that "not found" rather than an error */
+    ROW_LOCAL = 0,        /* any replica answers from what it has (heartbeats, consumer lists, statistics) */
+    ROW_LEADER = 1u << 0, /* a serving leader with a valid lease: others relay, or park while there is none */
+    ROW_WRITE = 1u << 1,  /* ends in a proposal: not repeated by us once it may have been appended */
+    ROW_SEND = 1u << 2,   /* parked for parkSendMs instead of parkReadMs */
+    ROW_LONG = 1u << 3,   /* the leader may hold a relayed one for long (pulls) */
 };
 
 struct clients; /* clients.h: who is connected, groups, subscriptions */
@@ -56,7 +53,15 @@ struct front {
     struct sockaddr_in store_host; /* brokerIP1:listenPort: goes into every message and message id */
     char address[64];              /* the same as text */
     dl_peer_t self;
-    uint64_t started_ms; /* wall clock */
+    struct dl_members members;
+    uint64_t unique_counter; /* for message ids the broker makes */
+    uint64_t started_ms;     /* wall clock */
+    bool serving;            /* leader whose own NOOP is applied; as told by front_on_changed */
+    dl_peer_t leader;        /* DL_NOBODY = none known */
+    dl_term_t term;
+    bool transferring;
+    struct kept *again;          /* the kept request being dispatched again, for the gate */
+    struct proposals *proposals; /* propose.c */
     struct clients *clients;
     struct hold *hold;
     struct gather *gather;
@@ -75,43 +80,83 @@ void front_release(struct front *f);
 /* News from below, wired by broker.c. */
 void front_on_changed(struct front *f, const struct dl_node_status *status); /* role, leader, serving */
 void front_on_applied(struct front *f); /* once per turn in which entries were applied */
+void front_on_conn_closed(struct front *f, uint64_t conn_id); /* a client's connection */
 void front_on_relay(struct front *f, dl_peer_t from, uint64_t ticket, dl_term_t term,
                     const struct sockaddr_in *client, const uint8_t *frame, uint32_t len);
 
-/* gate.c: the dispatch `before` hook: handle here (false), or taken over (true). */
-bool gate_before(struct request *req, const struct dispatch_row *row);
-/* True when this replica may answer ROW_LEADER requests now. */
-bool front_is_serving(const struct front *f);
+/* ---- gate.c: where a request is handled
+ * -------------------------------------------------------------------- */
 
-/* Propose a command (protobuf message packed by the caller into `body`, copied) and call done exactly once: 0
- * and the result; or an ERR_* after which the outcome is as dl_waiter says, or ERR_TIMEOUT when it is
- * undecided after timeout_ms. `ctx` is the caller's. */
+/* The dispatch `before` hook: handle here (false), or taken over: relayed to the leader, or parked until
+ * there is one (true). */
+bool gate_before(struct request *req, const struct dispatch_row *row);
+/* This replica may answer ROW_LEADER requests now (valid lease); ROW_WRITE ones (serving is enough: the log
+ * decides). */
+bool gate_can_read(const struct front *f);
+bool gate_can_write(const struct front *f);
+
+/* A request that outlives its handler call: its frame (copied), client address, way back and deadline. Owned
+ * by the keeper. */
+struct kept;
+struct kept *gate_keep(struct front *f, const struct request *req);
+/* Dispatch it again from the start, through the gate, with its old deadline; frees it. Call from events, not
+ * from inside its handler. */
+void gate_again(struct front *f, struct kept *k);
+void gate_drop(struct kept *k);
+const struct reply_to *gate_reply(const struct kept *k);
+
+/* ---- propose.c: sends and commands waiting for commit
+ * -------------------------------------------------------- */
+
+#define PROPOSAL_TIMEOUT_MS 5000u
+
+/* Propose a command (a packed protobuf message, copied) and call done exactly once, never inside this call: 0
+ * with the entry and its result; or ERR_NOT_LEADER, ERR_BUSY, ERR_LOST, ERR_TOO_LARGE: surely not stored; or
+ * ERR_TIMEOUT: undecided for PROPOSAL_TIMEOUT_MS. `ctx` is the caller's. */
 typedef void (*front_done_fn)(struct front *f, void *ctx, int err, const struct dl_entry *e,
                               const struct state_result *result);
-void front_propose(struct front *f, uint32_t kind, const void *body, size_t len, uint32_t timeout_ms,
-                   front_done_fn done, void *ctx);
+void front_propose(struct front *f, uint32_t kind, const void *body, size_t len, front_done_fn done,
+                   void *ctx);
 /* The same with a buffer that has DL_RECORD_HEAD free bytes in front (messages: no copy); the reference is
  * handed over. */
-void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, uint32_t timeout_ms,
-                       front_done_fn done, void *ctx);
-
+void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, front_done_fn done, void *ctx);
 /* Answer for a failed proposal: maps ERR_* to RocketMQ's codes with a remark that says what is known. */
 void front_reply_failed(const struct reply_to *to, int err);
 
-/* topics.c of this room: existence and permission. */
-/* Make sure the topic exists (auto-creation from a template, %RETRY% and %DLQ% topics), then call done(ctx,
- * code, remark): 0 or a response code. May call before returning. */
-typedef void (*front_ready_fn)(struct front *f, void *ctx, int code, const char *remark);
-void front_ensure_topic(struct front *f, struct str topic, struct str template_topic, int32_t queues,
-                        front_ready_fn done, void *ctx);
-/* Propose creation of a consumer group / its retry topic when missing; no answer (heartbeat path). */
-void front_want_group(struct front *f, struct str group, bool retry_topic);
-/* Start of office: propose the system topics that are missing and what registered clients want. */
-void front_ensure_system_topics(struct front *f);
+/* ---- create.c: topics and groups that come into being by being used
+ * ------------------------------------------- */
 
-/* One place for the JSON forms several handlers and register.c share. */
+/* The topic, or NULL when the request was taken over: it is dispatched again after the topic's creation was
+ * applied (auto-creation from `template_topic`, and %RETRY% topics without a template), or has been answered
+ * (17 with a remark). */
+const struct topic *front_find_topic(struct front *f, struct request *req, struct str name,
+                                     struct str template_topic, int32_t queues);
+/* The same for a consumer group (26 when it may not be created). */
+const struct group *front_find_group(struct front *f, struct request *req, struct str name);
+/* Propose a consumer group and its retry topic when missing; nobody waits (heartbeats). No-op unless serving.
+ */
+void front_want_group(struct front *f, struct str group, bool retry_topic);
+/* Start of office: propose the system topics that are missing. */
+void front_ensure_system_topics(struct front *f);
+/* Topics this broker makes for itself (305; not sendable ones are refused with 16). */
+bool front_is_system_topic(const struct front *f, struct str name);
+bool front_is_unsendable_topic(struct str name);
+/* RocketMQ's rules for names (reference 6.1). */
+bool front_topic_name_ok(struct str name);
+bool front_group_name_ok(struct str name);
+
+/* ---- forms.c
+ * -------------------------------------------------------------------------------------------------- */
+
+const char *front_role_name(enum dl_role role);
+
+/* JSON forms several handlers and register.c share. `_members` write into an object already begun. */
+void front_topic_config_members(struct jw *w, const struct topic *t, uint32_t permission_mask);
 void front_topic_config_json(struct jw *w, const struct topic *t, uint32_t permission_mask);
 void front_data_version_json(struct jw *w, struct data_version v);
-void front_message_queue_json(struct jw *w, struct str topic, struct str broker, uint32_t queue_id);
+void front_message_queue_members(struct jw *w, struct str topic, struct str broker, uint32_t queue_id);
+/* TopicConfigSerializeWrapper of all topics, the permission masked by brokerPermission. */
+void front_topic_table_json(struct front *f, struct jw *w, struct data_version version);
+#define FRONT_BODY_MAX (15u * 1024 * 1024) /* largest JSON answer */
 
 #endif

@@ -60,7 +60,7 @@ void handle_running_info(struct request *req);         /* 307 */
 void handle_consume_directly(struct request *req);     /* 309 */
 void handle_reset_offset(struct request *req);         /* 222 */
 void handle_consumer_status(struct request *req);      /* 223 */
-/* handle_raft.c: our own verbs for mqadmin, codes of raft_codes.h */
+/* handle_raft.c: our own verbs for mqadmin */
 void handle_raft_status(struct request *req);   /* RAFT_STATUS */
 void handle_raft_transfer(struct request *req); /* RAFT_TRANSFER */
 

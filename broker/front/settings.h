@@ -13,7 +13,8 @@ enum flush_disk_type { SYNC_FLUSH };
 struct settings {
     /* identity and addresses */
     char *cluster_name, *broker_name, *broker_ip1, *listen_host, *namesrv_addr;
-    int64_t listen_port, fast_port_enable;
+    int64_t listen_port;
+    bool fast_port; /* listenPort - 2: what clients call the VIP channel */
     int64_t http_port;
     char *http_host;
     char *store_dir;
@@ -38,9 +39,8 @@ struct settings {
     int64_t park_send_ms, park_read_ms, park_max_bytes;
     int64_t offsets_gather_ms, checkpoint_ms, checkpoint_bytes;
     int64_t register_period_ms, channel_expired_ms, lock_expire_ms;
-    int64_t conns_max, conn_out_max_bytes, conn_idle_ms;
+    int64_t conns_max, conn_out_max_bytes, conn_idle_s;
     int64_t shutdown_handover_ms;
-    bool slave_read_enable;
 };
 
 extern const struct conf_row settings_rows[];

@@ -1,0 +1,281 @@
+/*
+ * gate.c - where a request is handled: here, by the leader (relayed over the replica connection), or later
+ * (parked).
+ *
+ *   not ROW_LEADER .................................... here
+ *   we may serve it ................................... here
+ *   another replica leads and its connection is up .... relay its frame there, send back what it answers
+ *   otherwise (election, lease lost, hand-over) ....... park, try again on every change of role and every
+ * PARK_RETRY_MS, answer 14 at the deadline
+ *
+ * One hop only: a request that was relayed to us and that we may not serve goes back as "not leader" and is
+ * parked where its client is connected. What may have been appended (ROW_WRITE, connection to the leader
+ * lost) is not sent twice by us: the client is told that the outcome is unknown.
+ */
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "broker/front/gate.h"
+#include "common/codes.h"
+#include "common/log.h"
+
+#define PARK_RETRY_MS  20u
+#define RELAY_SPARE_MS 3000u  /* beyond the deadline, for the leader's own answer */
+#define RELAY_LONG_MS  40000u /* pulls: longest suspend of a client is 30 s */
+
+struct kept {
+    TAILQ_ENTRY(kept) link;
+    struct front *f;
+    struct buf *frame;
+    struct sockaddr_in client;
+    struct reply_to reply;
+    uint64_t deadline_ms; /* for finding a leader */
+    uint32_t flags;
+    dl_peer_t asked; /* relay under way to this peer */
+};
+
+struct park {
+    TAILQ_HEAD(, kept) waiting;
+    uint64_t bytes, count;
+    struct timer retry;
+    bool refused; /* the relayed request being dispatched went back */
+};
+
+static void relay_send(void *arg, uint64_t ticket, struct buf *head, struct buf *body)
+{
+    struct front *f = arg;
+
+    f->transport->relay_reply(f->transport->impl, ticket, 0, head, body);
+}
+
+static bool came_by_relay(const struct reply_to *to)
+{
+    return to->send == relay_send;
+}
+
+bool gate_can_write(const struct front *f)
+{
+    return f->serving && !f->transferring;
+}
+
+bool gate_can_read(const struct front *f)
+{
+    return f->serving && dl_node_can_read(f->node);
+}
+
+static bool may_handle(const struct front *f, uint32_t flags)
+{
+    if (!(flags & ROW_LEADER))
+        return true;
+    return flags & ROW_WRITE ? gate_can_write(f) : gate_can_read(f);
+}
+
+struct kept *gate_keep(struct front *f, const struct request *req)
+{
+    struct kept *k = calloc(1, sizeof(*k));
+
+    ENSURE(k != NULL);
+    k->f = f;
+    k->frame = buf_copy(req->frame.p, req->frame.len);
+    k->client = req->client;
+    k->reply = req->reply;
+    if (f->again != NULL) {
+        k->deadline_ms = f->again->deadline_ms;
+        k->flags = f->again->flags;
+    } else {
+        k->deadline_ms = loop_now_ms(f->loop) + (uint64_t)f->settings->park_send_ms;
+    }
+    return k;
+}
+
+void gate_drop(struct kept *k)
+{
+    buf_unref(k->frame);
+    free(k);
+}
+
+const struct reply_to *gate_reply(const struct kept *k)
+{
+    return &k->reply;
+}
+
+void gate_again(struct front *f, struct kept *k)
+{
+    struct kept *outer = f->again;
+
+    f->again = k;
+    dispatch_relayed(&f->dispatch, &k->client, k->reply, k->frame->data, k->frame->len);
+    f->again = outer;
+    gate_drop(k);
+}
+
+static void park_add(struct front *f, struct kept *k)
+{
+    struct park *p = f->park;
+
+    if (p->bytes + k->frame->len > (uint64_t)f->settings->park_max_bytes) {
+        reply_code(&k->reply, RC_SYSTEM_BUSY,
+                   "no leader now and parkMaxBytes (%lld) of requests wait for one",
+                   (long long)f->settings->park_max_bytes);
+        gate_drop(k);
+        return;
+    }
+    if (TAILQ_EMPTY(&p->waiting))
+        timer_start(&p->retry, PARK_RETRY_MS);
+    TAILQ_INSERT_TAIL(&p->waiting, k, link);
+    p->bytes += k->frame->len;
+    p->count++;
+    metric_add(&f->counters.parked, 1);
+}
+
+static void park_remove(struct park *p, struct kept *k)
+{
+    TAILQ_REMOVE(&p->waiting, k, link);
+    p->bytes -= k->frame->len;
+    p->count--;
+}
+
+static void give_up(struct kept *k, const char *why)
+{
+    if (k->f->leader == DL_NOBODY)
+        reply_code(&k->reply, RC_SERVICE_NOT_AVAILABLE, "%s: the group has no leader now", why);
+    else
+        reply_code(&k->reply, RC_SERVICE_NOT_AVAILABLE, "%s: leader is n%u", why, k->f->leader - 1);
+    gate_drop(k);
+}
+
+static void on_relay_answer(void *arg, int err, const uint8_t *frame, uint32_t len)
+{
+    struct kept *k = arg;
+    struct front *f = k->f;
+
+    if (err == 0) {
+        if (len > 0 && !k->reply.oneway)
+            k->reply.send(k->reply.arg, k->reply.conn_id, buf_copy(frame, len), NULL);
+        gate_drop(k);
+    } else if (err == ERR_NOT_LEADER || err == ERR_BUSY || !(k->flags & ROW_WRITE)) {
+        k->asked = DL_NOBODY;
+        park_add(f, k);
+    } else {
+        give_up(k, "connection to the leader was lost, the outcome is unknown");
+    }
+}
+
+/* Hand it to the leader when there is one in reach. */
+static bool try_relay(struct front *f, struct kept *k)
+{
+    uint64_t now_ms = loop_now_ms(f->loop);
+    uint32_t timeout_ms = RELAY_SPARE_MS;
+
+    if (f->leader == DL_NOBODY || f->leader == f->self || !f->transport->is_up(f->transport->impl, f->leader))
+        return false;
+    if (k->deadline_ms > now_ms)
+        timeout_ms += (uint32_t)(k->deadline_ms - now_ms);
+    if (k->flags & ROW_LONG)
+        timeout_ms = RELAY_LONG_MS;
+    k->asked = f->leader;
+    metric_add(&f->counters.relayed, 1);
+    f->transport->relay(f->transport->impl, f->leader, f->term, &k->client, k->frame->data, k->frame->len,
+                        timeout_ms, on_relay_answer, k);
+    return true;
+}
+
+bool gate_before(struct request *req, const struct dispatch_row *row)
+{
+    struct front *f = req->user;
+    struct kept *k;
+    int64_t wait_ms = row->flags & ROW_SEND ? f->settings->park_send_ms : f->settings->park_read_ms;
+
+    if (may_handle(f, row->flags)) {
+        if (f->again != NULL)
+            f->again->flags = row->flags;
+        return false;
+    }
+    if (came_by_relay(&req->reply)) {
+        f->park->refused = true;
+        f->transport->relay_reply(f->transport->impl, req->reply.conn_id, ERR_NOT_LEADER, NULL, NULL);
+        return true;
+    }
+    k = gate_keep(f, req);
+    k->flags = row->flags;
+    if (f->again == NULL)
+        k->deadline_ms = loop_now_ms(f->loop) + (uint64_t)wait_ms;
+    if (!try_relay(f, k))
+        park_add(f, k);
+    return true;
+}
+
+/* Try all that waited when this began, in order: those past their deadline are answered, those that can be
+ * handled or relayed go, the rest waits on in the same order. */
+static void park_run(struct front *f)
+{
+    struct park *p = f->park;
+    uint64_t now_ms = loop_now_ms(f->loop);
+
+    for (uint64_t left = p->count; left > 0; left--) {
+        struct kept *k = TAILQ_FIRST(&p->waiting);
+
+        park_remove(p, k);
+        if (now_ms >= k->deadline_ms)
+            give_up(k, "waited for a leader");
+        else if (may_handle(f, k->flags))
+            gate_again(f, k);
+        else if (!try_relay(f, k))
+            park_add(f, k);
+    }
+}
+
+static void on_retry(void *arg)
+{
+    struct front *f = arg;
+
+    park_run(f);
+    if (!TAILQ_EMPTY(&f->park->waiting))
+        timer_start(&f->park->retry, PARK_RETRY_MS);
+}
+
+void gate_on_changed(struct front *f)
+{
+    park_run(f);
+}
+
+void front_on_relay(struct front *f, dl_peer_t from, uint64_t ticket, dl_term_t term,
+                    const struct sockaddr_in *client, const uint8_t *frame, uint32_t len)
+{
+    struct reply_to reply = {.send = relay_send, .arg = f, .conn_id = ticket};
+
+    (void)from;
+    if (term != f->term) {
+        f->transport->relay_reply(f->transport->impl, ticket, ERR_NOT_LEADER, NULL, NULL);
+        return;
+    }
+    metric_add(&f->counters.relayed_here, 1);
+    f->park->refused = false;
+    if (dispatch_relayed(&f->dispatch, client, reply, frame, len) != 0)
+        f->transport->relay_reply(f->transport->impl, ticket, ERR_MALFORMED, NULL, NULL);
+    else if (!f->park->refused && (f->dispatch.scratch.flag & REMOTING_FLAG_ONEWAY))
+        f->transport->relay_reply(f->transport->impl, ticket, 0, NULL,
+                                  NULL); /* nobody else answers a one-way request */
+}
+
+struct park *park_new(struct front *f)
+{
+    struct park *p = calloc(1, sizeof(*p));
+
+    ENSURE(p != NULL);
+    TAILQ_INIT(&p->waiting);
+    timer_init(&p->retry, f->loop, on_retry, f);
+    return p;
+}
+
+void park_free(struct park *p)
+{
+    struct kept *k;
+
+    while ((k = TAILQ_FIRST(&p->waiting)) != NULL) {
+        park_remove(p, k);
+        gate_drop(k);
+    }
+    timer_release(&p->retry);
+    free(p);
+}

@@ -1,0 +1,272 @@
+#include "broker/front/settings.h"
+
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/conn.h"
+
+#define KIB       1024ll
+#define MIB       (1024ll * 1024)
+#define AT(field) offsetof(struct settings, field)
+#define STRING(key, field, def, meaning)                            \
+    {                                                               \
+        key, CONF_STRING, AT(field), def, 0, 0, NULL, NULL, meaning \
+    }
+#define INT(key, field, def, min, max, unit, meaning)                \
+    {                                                                \
+        key, CONF_INT, AT(field), def, min, max, NULL, unit, meaning \
+    }
+#define SIZE(key, field, def, min, max, meaning)                         \
+    {                                                                    \
+        key, CONF_SIZE, AT(field), def, min, max, NULL, "bytes", meaning \
+    }
+#define BOOL(key, field, def, meaning)                            \
+    {                                                             \
+        key, CONF_BOOL, AT(field), def, 0, 0, NULL, NULL, meaning \
+    }
+#define IGNORED(key, meaning)                                 \
+    {                                                         \
+        key, CONF_IGNORED, 0, NULL, 0, 0, NULL, NULL, meaning \
+    }
+
+const struct conf_row settings_rows[] = {
+    STRING("brokerClusterName", cluster_name, "DefaultCluster", "cluster this group belongs to"),
+    STRING("brokerName", broker_name, "broker-a",
+           "name clients see for the group; the same on all its replicas"),
+    STRING("brokerIP1", broker_ip1, NULL,
+           "IPv4 address registered with nameservers and stored in messages; "
+           "unset: the first non-loopback address"),
+    INT("listenPort", listen_port, "10911", 1, 65535, NULL, "port for clients"),
+    STRING("listenHost", listen_host, NULL, "address to listen on; unset: all"),
+    BOOL("fastPortEnable", fast_port, "true",
+         "also listen on listenPort - 2, where clients with VIP channels call"),
+    STRING("namesrvAddr", namesrv_addr, NULL,
+           "nameservers, ip:port;ip:port; the group registers with all of them"),
+    INT("httpPort", http_port, "5557", 0, 65535, NULL, "port of /livez /readyz /metrics; 0: none"),
+    STRING("httpHost", http_host, NULL, "address of the HTTP port; unset: all"),
+    STRING("storePathRootDir", store_dir, "./store", "directory of log and state; one per replica"),
+
+    BOOL("enableDLegerCommitLog", enable_dledger, "true",
+         "RocketMQ's switch; the log is always replicated here, a group "
+         "of one when no peers are given"),
+    STRING("dLegerGroup", group, NULL, "name of the Raft group; unset: brokerName"),
+    STRING("dLegerPeers", peers, NULL,
+           "all replicas, n0-host:port;n1-host:port;n2-host:port; unset: a group of one"),
+    STRING("dLegerSelfId", self_id, "n0", "which of dLegerPeers this is"),
+    STRING("preferredLeaderId", preferred, NULL, "replica that leads when its log is complete"),
+    INT("dLegerHeartbeatMs", heartbeat_ms, "50", 5, 10000, "ms", "leader's heartbeat"),
+    INT("dLegerElectionMinMs", election_min_ms, "300", 20, 60000, "ms",
+        "shortest silence before an election"),
+    INT("dLegerElectionMaxMs", election_max_ms, "600", 30, 120000, "ms",
+        "longest silence before an election"),
+    {"flushDiskType", CONF_ENUM, AT(flush_disk_type), "SYNC_FLUSH", 0, 0, "SYNC_FLUSH", NULL,
+     "when a replica acknowledges an entry: SYNC_FLUSH = after fdatasync"},
+    SIZE("mappedFileSizeCommitLog", segment_bytes, "64m", 1 * MIB, 4096 * MIB, "size of one log segment"),
+    SIZE("logCacheBytes", cache_bytes, "8m", 1 * MIB, 4096 * MIB, "newest part of the log kept in memory"),
+    SIZE("proposalsMaxBytes", waiting_max_bytes, "64m", 1 * MIB, 4096 * MIB,
+         "messages taken and not yet committed; beyond it sends are refused as busy"),
+
+    BOOL("autoCreateTopicEnable", auto_create_topic, "true", "first send creates a topic from TBW102"),
+    BOOL("autoCreateSubscriptionGroup", auto_create_group, "true", "first heartbeat or pull creates a group"),
+    BOOL("clusterTopicEnable", cluster_topic, "true", "topic named like the cluster is a template"),
+    BOOL("brokerTopicEnable", broker_topic, "true", "topic named like the broker is a template"),
+    BOOL("traceTopicEnable", trace_topic, "false", "make the trace topic at start"),
+    STRING("msgTraceTopicName", trace_topic_name, "RMQ_SYS_TRACE_TOPIC", "name of the trace topic"),
+    INT("defaultTopicQueueNums", default_queues, "8", 1, 65536, "queues", "queues of TBW102"),
+    INT("brokerPermission", broker_permission, "6", 0, 7, NULL,
+        "4 read, 2 write: masks every topic's permission"),
+    BOOL("notifyConsumerIdsChangedEnable", notify_ids_changed, "true",
+         "tell consumers at once when their group changes"),
+    BOOL("rejectPullConsumerEnable", reject_pull_consumer, "false", "refuse groups that pull actively"),
+    STRING("regionId", region_id, "DefaultRegion", "property MSG_REGION of messages"),
+    BOOL("traceOn", trace_on, "true", "property TRACE_ON of messages"),
+
+    SIZE("maxMessageSize", max_message_bytes, "4194304", 1, 4 * MIB, "largest message body"),
+    BOOL("longPollingEnable", long_polling, "true", "hold pulls that find nothing"),
+    INT("shortPollingTimeMills", short_polling_ms, "1000", 1, 60000, "ms",
+        "hold when longPollingEnable is false"),
+    INT("maxTransferCountOnMessageInMemory", pull_count_max, "32", 1, 4096, "messages",
+        "most messages in one pull"),
+    SIZE("maxTransferBytesOnMessageInMemory", pull_bytes_max, "262144", 1 * KIB, 8 * MIB,
+         "most bytes in one pull; one message always goes"),
+    INT("parkSendMs", park_send_ms, "2500", 0, 60000, "ms", "how long a send waits for a leader"),
+    INT("parkReadMs", park_read_ms, "2500", 0, 60000, "ms", "how long other requests wait for a leader"),
+    SIZE("parkMaxBytes", park_max_bytes, "33554432", 64 * KIB, 4096 * MIB,
+         "requests that wait for a leader, together"),
+    INT("offsetsGatherMs", offsets_gather_ms, "100", 1, 5000, "ms",
+        "consumer offsets are gathered for one log entry"),
+    INT("checkpointMs", checkpoint_ms, "1000", 10, 600000, "ms", "state goes to LMDB at least so often"),
+    SIZE("checkpointBytes", checkpoint_bytes, "4m", 64 * KIB, 1024 * MIB,
+         "state goes to LMDB when so much has changed"),
+    INT("registerNameServerPeriod", register_period_ms, "30000", 1000, 60000, "ms",
+        "registration with nameservers"),
+    INT("channelExpiredTimeout", channel_expired_ms, "120000", 1000, 3600000, "ms",
+        "clients silent for so long are forgotten"),
+    INT("lockLiveTimeMs", lock_expire_ms, "60000", 1000, 600000, "ms", "queue lock of an orderly consumer"),
+    INT("connectionsMax", conns_max, "8192", 1, 1000000, "connections", "client connections"),
+    SIZE("connectionOutMaxBytes", conn_out_max_bytes, "64m", 1 * MIB, 1024 * MIB,
+         "unread answers of one client before it is cut off"),
+    INT("serverChannelMaxIdleTimeSeconds", conn_idle_s, "120", 10, 86400, "s",
+        "silent connections are closed"),
+    INT("shutdownHandoverMs", shutdown_handover_ms, "2000", 0, 60000, "ms",
+        "on SIGTERM: wait for a new leader"),
+
+    IGNORED("brokerId", "role and id follow the election: 0 for the leader"),
+    IGNORED("brokerRole", "role follows the election"),
+    IGNORED("brokerIP2", "replicas talk over dLegerPeers"),
+    IGNORED("haListenPort", "replicas talk over dLegerPeers"),
+    IGNORED("deleteWhen", "nothing is deleted by this version"),
+    IGNORED("fileReservedTime", "nothing is deleted by this version"),
+    IGNORED("diskMaxUsedSpaceRatio", "nothing is deleted by this version"),
+    IGNORED("storePathCommitLog", "everything is below storePathRootDir"),
+    IGNORED("storePathConsumeQueue", "everything is below storePathRootDir"),
+    IGNORED("storePathIndex", "everything is below storePathRootDir"),
+    IGNORED("storePathDLedgerCommitLog", "everything is below storePathRootDir"),
+    IGNORED("mappedFileSizeConsumeQueue", "index blocks of all queues share files"),
+    IGNORED("syncFlushTimeout", "a send is answered when its entry is committed"),
+    IGNORED("slaveTimeout", "a send is answered when its entry is committed"),
+    IGNORED("flushIntervalCommitLog", "the log is flushed as messages arrive"),
+    IGNORED("flushCommitLogTimed", "the log is flushed as messages arrive"),
+    IGNORED("enableBatchPush", "entries are always pushed in batches"),
+    IGNORED("isolateLogEnable", "no effect"),
+    IGNORED("sendMessageThreadPoolNums", "one loop thread serves all requests"),
+    IGNORED("pullMessageThreadPoolNums", "one loop thread serves all requests"),
+    IGNORED("useReentrantLockWhenPutMessage", "no effect"),
+    IGNORED("transientStorePoolEnable", "no effect"),
+    IGNORED("warmMapedFileEnable", "no effect"),
+    IGNORED("waitTimeMillsInSendQueue", "queues are bounded in bytes, see proposalsMaxBytes"),
+    IGNORED("brokerFastFailureEnable", "queues are bounded in bytes, see proposalsMaxBytes"),
+    IGNORED("flushConsumerOffsetInterval", "offsets are in the log, see offsetsGatherMs"),
+    IGNORED("compressedRegister", "registrations are sent plain"),
+    IGNORED("forceRegister", "registrations are always sent"),
+    IGNORED("registerBrokerTimeoutMills", "no effect"),
+    IGNORED("enablePropertyFilter", "SQL92 filters are not built yet"),
+    IGNORED("messageDelayLevel", "delay levels are not built yet"),
+    IGNORED("transactionTimeOut", "transactions are not built yet"),
+    IGNORED("transactionCheckMax", "transactions are not built yet"),
+    IGNORED("transactionCheckInterval", "transactions are not built yet"),
+    IGNORED("slaveReadEnable", "reads are served by the leader"),
+    IGNORED("aclEnable", "access control is not built yet"),
+};
+const uint32_t settings_row_count = sizeof(settings_rows) / sizeof(settings_rows[0]);
+
+/* "n0" -> peer 1. */
+static int parse_id(struct str text, dl_peer_t *id)
+{
+    int64_t n;
+
+    if (text.len < 2 || !str_to_i64((struct str){text.p + 1, text.len - 1}, &n) || n < 0 || n > 1000000)
+        return ERR_INVALID;
+    *id = (dl_peer_t)n + 1;
+    return 0;
+}
+
+/* "n1-host:port"; the host may contain hyphens. */
+static int parse_peer(struct str text, struct settings_peer *peer, struct err *err)
+{
+    const char *dash = memchr(text.p, '-', text.len);
+    struct str id, addr;
+
+    if (dash == NULL)
+        goto bad;
+    id = (struct str){text.p, (size_t)(dash - text.p)};
+    addr = (struct str){dash + 1, text.len - id.len - 1};
+    if (parse_id(id, &peer->id) != 0 || addr_split(addr, peer->host, sizeof(peer->host), &peer->port) != 0)
+        goto bad;
+    return 0;
+bad:
+    return err_set(err, ERR_INVALID, "dLegerPeers: \"%.*s\" is not of the form n0-host:port", (int)text.len,
+                   text.p);
+}
+
+static int add_peer(struct settings_peer *peers, uint32_t *count, const struct settings_peer *peer,
+                    struct err *err)
+{
+    uint32_t at = 0;
+
+    if (*count == DL_PEERS_MAX)
+        return err_set(err, ERR_INVALID, "dLegerPeers: more than %d peers", DL_PEERS_MAX);
+    while (at < *count && peers[at].id < peer->id)
+        at++;
+    if (at < *count && peers[at].id == peer->id)
+        return err_set(err, ERR_INVALID, "dLegerPeers: id n%u stands there twice", peer->id - 1);
+    for (uint32_t i = 0; i < *count; i++) {
+        if (peers[i].port == peer->port && strcmp(peers[i].host, peer->host) == 0)
+            return err_set(err, ERR_INVALID, "dLegerPeers: address %s:%u stands there twice", peer->host,
+                           peer->port);
+    }
+    memmove(&peers[at + 1], &peers[at], (*count - at) * sizeof(peers[0]));
+    peers[at] = *peer;
+    (*count)++;
+    return 0;
+}
+
+static bool has_peer(const struct settings_peer *peers, uint32_t count, dl_peer_t id)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (peers[i].id == id)
+            return true;
+    }
+    return false;
+}
+
+static int read_peers(const char *text, struct settings_peer *peers, uint32_t *count, struct err *err)
+{
+    *count = 0;
+    while (*text != '\0') {
+        size_t len = strcspn(text, ";");
+        struct settings_peer peer;
+        int rc;
+
+        if (len > 0) {
+            rc = parse_peer((struct str){text, len}, &peer, err);
+            if (rc == 0)
+                rc = add_peer(peers, count, &peer, err);
+            if (rc != 0)
+                return rc;
+        }
+        text += len;
+        text += *text == ';';
+    }
+    return 0;
+}
+
+int settings_group(const struct settings *s, struct settings_peer *peers, uint32_t *count, dl_peer_t *self,
+                   dl_peer_t *preferred, struct err *err)
+{
+    struct in_addr ip;
+    int rc;
+
+    if (s->broker_ip1 != NULL && inet_pton(AF_INET, s->broker_ip1, &ip) != 1)
+        return err_set(err, ERR_INVALID, "brokerIP1: \"%s\" is not an IPv4 address", s->broker_ip1);
+    if (s->election_max_ms <= s->election_min_ms)
+        return err_set(err, ERR_INVALID,
+                       "dLegerElectionMaxMs: %lld must be more than dLegerElectionMinMs (%lld)",
+                       (long long)s->election_max_ms, (long long)s->election_min_ms);
+    if (s->heartbeat_ms * 2 > s->election_min_ms)
+        return err_set(err, ERR_INVALID,
+                       "dLegerHeartbeatMs: %lld must be at most half of dLegerElectionMinMs (%lld)",
+                       (long long)s->heartbeat_ms, (long long)s->election_min_ms);
+    if (parse_id(str_of(s->self_id), self) != 0)
+        return err_set(err, ERR_INVALID, "dLegerSelfId: \"%s\" is not of the form n0", s->self_id);
+    *preferred = DL_NOBODY;
+    if (s->preferred != NULL && parse_id(str_of(s->preferred), preferred) != 0)
+        return err_set(err, ERR_INVALID, "preferredLeaderId: \"%s\" is not of the form n0", s->preferred);
+    *count = 0;
+    if (s->peers != NULL) {
+        rc = read_peers(s->peers, peers, count, err);
+        if (rc != 0)
+            return rc;
+    }
+    if (*count == 0) {
+        peers[0] = (struct settings_peer){.id = *self, .host = "127.0.0.1"};
+        *count = 1;
+    }
+    if (!has_peer(peers, *count, *self))
+        return err_set(err, ERR_INVALID, "dLegerSelfId: %s is not in dLegerPeers \"%s\"", s->self_id,
+                       s->peers);
+    if (*preferred != DL_NOBODY && !has_peer(peers, *count, *preferred))
+        return err_set(err, ERR_INVALID, "preferredLeaderId: %s is not in dLegerPeers", s->preferred);
+    return 0;
+}
