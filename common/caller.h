@@ -29,7 +29,8 @@ struct caller *caller_new(struct loop *loop, const char *host, uint16_t port, ui
                           const struct caller_ops *ops, void *user);
 /* Pending requests end with ERR_CLOSED (called inside). */
 void caller_free(struct caller *c);
-/* Send `out` (its opaque is overwritten) with body (copied; may be NULL). fn NULL = oneway flag is set. */
+/* Send `out` (its opaque is overwritten) with body (copied; may be NULL). fn NULL = oneway flag is set.
+ * What can be told at once, ERR_BUSY and failures to encode (ERR_TOO_LARGE, ERR_INVALID), is told inside. */
 void caller_send(struct caller *c, struct remoting_out *out, const void *body, size_t body_len,
                  uint32_t timeout_ms, caller_fn fn, void *arg);
 /* Answer a request that came through on_request. */

@@ -52,6 +52,7 @@ struct loop {
     int wake_fd;
     uint64_t now_ms;
     bool time_is_fresh;
+    bool in_turn;
     bool again;
     atomic_bool stopping;
 
@@ -181,6 +182,8 @@ static void run_posted(struct loop *loop)
 
 static void turn(struct loop *loop, bool bounded, uint32_t max_wait_ms)
 {
+    ENSURE(!loop->in_turn);
+    loop->in_turn = true;
     serve_events(loop, bounded, max_wait_ms);
     run_posted(loop);
     if (loop->net.state != NULL)
@@ -189,6 +192,7 @@ static void turn(struct loop *loop, bool bounded, uint32_t max_wait_ms)
         loop->hooks[i].fn(loop->hooks[i].arg);
     if (loop->net.state != NULL)
         loop->net.after_hooks(loop->net.state);
+    loop->in_turn = false;
 }
 
 void loop_run(struct loop *loop)
@@ -257,7 +261,8 @@ void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg)
 
 uint64_t loop_now_ms(const struct loop *loop)
 {
-    return loop->now_ms;
+    /* Between turns of loop_turn the last reading may be old. */
+    return loop->in_turn ? loop->now_ms : clock_mono_ms();
 }
 
 void loop_on_turn_end(struct loop *loop, void (*fn)(void *arg), void *arg)
@@ -301,7 +306,7 @@ void timer_start(struct timer *t, uint32_t after_ms)
 {
     struct timer_event *te = t->ev;
     struct timeval tv = {after_ms / 1000, (suseconds_t)(after_ms % 1000) * 1000};
-    te->due_ms = t->loop->now_ms + after_ms;
+    te->due_ms = loop_now_ms(t->loop) + after_ms;
     ENSURE(event_add(&te->ev, &tv) == 0);
 }
 
