@@ -6,15 +6,17 @@
  * At most one flush is under way; whoever asks meanwhile waits for the next one, which takes all that came
  * since. A failed write ends the process: the applied index in the checkpoint must never run ahead of the rest,
  * and a disk that fails once is not to be trusted. A job belongs to the worker until its done is called, so
- * closing the state only detaches it.
+ * closing the state only abandons it: if it has not begun it does nothing, and done frees it.
  */
+#include <stdatomic.h>
 #include <utlist.h>
 
 #include "broker/state/internal.h"
 
 struct flush {
     struct job job;      /* first */
-    struct state *state; /* NULL: closed meanwhile; loop thread only */
+    struct state *state; /* loop thread only; gone when abandoned */
+    atomic_bool abandoned;
     struct checkpoint *checkpoint;
     struct delta delta;
     dl_index_t applied;
@@ -26,7 +28,8 @@ struct flush {
 
 struct load {
     struct job job;      /* first */
-    struct state *state; /* NULL: closed meanwhile; loop thread only */
+    struct state *state; /* loop thread only; gone when abandoned */
+    atomic_bool abandoned;
     struct checkpoint *checkpoint;
     bool here; /* no need to read */
     uint64_t uid;
@@ -63,7 +66,8 @@ static void notify_add(struct notify_list *l, void (*fn)(void *arg), void *arg)
 static void flush_run(struct job *job)
 {
     struct flush *f = (struct flush *)job;
-    f->rc = f->nothing ? 0 : delta_write(&f->delta, f->checkpoint, f->applied, f->term);
+    if (!f->nothing && !atomic_load(&f->abandoned))
+        f->rc = delta_write(&f->delta, f->checkpoint, f->applied, f->term);
 }
 
 static void flush_done(struct job *job)
@@ -71,8 +75,8 @@ static void flush_done(struct job *job)
     struct flush *f = (struct flush *)job;
     if (f->rc)
         fatal("checkpoint of the state: %s (%s)", err_text(f->rc), err_name(f->rc));
-    struct state *s = f->state;
-    if (s) {
+    if (!atomic_load(&f->abandoned)) {
+        struct state *s = f->state;
         s->flushing = NULL;
         s->checkpointed = f->applied;
         for (uint32_t i = 0; i < f->delta.block_count; i++)
@@ -167,7 +171,7 @@ void meta_put(struct state *s)
 static void load_run(struct job *job)
 {
     struct load *l = (struct load *)job;
-    if (l->here)
+    if (l->here || atomic_load(&l->abandoned))
         return;
     l->data = buf_new(CHECKPOINT_BLOCK_BYTES);
     l->data->len = CHECKPOINT_BLOCK_BYTES;
@@ -179,18 +183,21 @@ static void load_run(struct job *job)
 static void load_done(struct job *job)
 {
     struct load *l = (struct load *)job;
-    struct state *s = l->state;
-    if (s) {
+    bool abandoned = atomic_load(&l->abandoned);
+    if (!abandoned) {
+        struct state *s = l->state;
         DL_DELETE(s->loads, l);
         s->load_count--;
         if (l->rc == 0 && l->data)
             block_cache_add(s->cache, l->slot, l->data, false);
     }
     buf_unref(l->data);
-    struct load ended = *l;
+    void (*done)(void *arg, int err) = l->done;
+    void *arg = l->arg;
+    int rc = l->rc;
     free(l);
-    if (s)
-        ended.done(ended.arg, ended.rc);
+    if (!abandoned)
+        done(arg, rc);
 }
 
 int state_load_rows(struct state *s, struct str topic, uint32_t queue_id, uint64_t offset,
@@ -222,15 +229,15 @@ int state_load_rows(struct state *s, struct str topic, uint32_t queue_id, uint64
     return 0;
 }
 
-void flush_detach(struct state *s)
+void flush_abandon(struct state *s)
 {
     if (s->flushing) {
         free(s->flushing->waiters.items);
         s->flushing->waiters = (struct notify_list){0};
-        s->flushing->state = NULL;
+        atomic_store(&s->flushing->abandoned, true);
     }
     struct load *l;
     DL_FOREACH(s->loads, l)
-        l->state = NULL;
+        atomic_store(&l->abandoned, true);
     free(s->flush_waiters.items);
 }

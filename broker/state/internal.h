@@ -181,8 +181,8 @@ uint64_t locks_digest(const struct state *s);
 void locks_release(struct state *s);
 
 /* ---- flush.c ---- */
-/* Forget that a flush and loads belong to this state; their memory goes when the worker is done with them. */
-void flush_detach(struct state *s);
+/* The state goes: jobs that have not begun do nothing, and their callbacks are not called. */
+void flush_abandon(struct state *s);
 void meta_put(struct state *s);
 
 #endif

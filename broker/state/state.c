@@ -102,7 +102,7 @@ void state_close(struct state *s)
 {
     if (!s)
         return;
-    flush_detach(s);
+    flush_abandon(s);
     locks_release(s);
     offsets_release(s);
     topics_release(s);
