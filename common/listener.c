@@ -8,10 +8,10 @@
 
 #include "common/conn.h"
 #include "common/conn_internal.h"
+#include "common/listen.h"
 #include "common/log.h"
 #include "common/loop_internal.h"
 
-#define LISTENER_BACKLOG         1024
 #define LISTENER_ACCEPT_PER_TURN 64u
 #define LISTENER_PAUSE_MS        100u
 #define LISTENER_LOG_EVERY_MS    1000u
@@ -65,39 +65,15 @@ static void on_acceptable(evutil_socket_t listen_fd, short what, void *arg)
     }
 }
 
-static int open_socket(const char *host, uint16_t port, int *out, struct err *err)
-{
-    const char *shown = host != NULL ? host : "*";
-    struct sockaddr_in sin = {.sin_family = AF_INET, .sin_port = htons(port)};
-    if (!resolve_numeric(host, &sin.sin_addr) && resolve_now(host, &sin.sin_addr) != 0)
-        return err_set(err, ERR_INVALID, "cannot listen on %s:%u: no address of that name", shown, port);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_set(err, ERR_IO, "cannot listen on %s:%u: %s", shown, port, strerror(errno));
-    int one = 1, rc;
-    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 || listen(fd, LISTENER_BACKLOG) != 0) {
-        if (errno == EADDRINUSE)
-            rc = err_set(err, ERR_LOCKED, "cannot listen on %s:%u: port %u is in use", shown, port, port);
-        else
-            rc = err_set(err, ERR_IO, "cannot listen on %s:%u: %s", shown, port, strerror(errno));
-        close(fd);
-        return rc;
-    }
-    *out = fd;
-    return 0;
-}
-
 int listener_open(struct loop *loop, const char *host, uint16_t port, const struct conn_ops *ops,
                   const struct conn_limits *limits, void *user, struct listener **out, struct err *err)
 {
-    int fd = -1, rc = open_socket(host, port, &fd, err);
+    int fd = -1;
+    uint16_t bound_port = 0;
     *out = NULL;
+    int rc = listen_socket(host, port, &fd, &bound_port, err);
     if (rc != 0)
         return rc;
-    struct sockaddr_in bound;
-    socklen_t len = sizeof(bound);
-    ENSURE(getsockname(fd, (struct sockaddr *)&bound, &len) == 0);
 
     struct listener *l = calloc(1, sizeof(*l));
     ENSURE(l != NULL);
@@ -106,7 +82,7 @@ int listener_open(struct loop *loop, const char *host, uint16_t port, const stru
     l->user = user;
     l->limits = *limits;
     l->fd = fd;
-    l->port = ntohs(bound.sin_port);
+    l->port = bound_port;
     timer_init(&l->pause, loop, on_rested, l);
     ENSURE(event_assign(&l->ev_accept, loop_base(loop), fd, EV_READ | EV_PERSIST, on_acceptable, l) == 0);
     ENSURE(event_add(&l->ev_accept, NULL) == 0);
