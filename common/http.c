@@ -1,9 +1,9 @@
 /*
  * http.c - see http.h.
  *
- * evhttp 2.1 cannot limit its connections. Each one therefore gets a pass-through filter whose only purpose is that libevent tells when it
- * is destroyed: that counts them, and the listening socket is disabled while there are too many. The filters may outlive http_close by
- * some turns, so the counter is shared and counted itself.
+ * evhttp 2.1 neither limits its connections nor tells when one goes. So this file makes their bufferevents and keeps a reference to each:
+ * one that evhttp has freed has lost its callbacks (bufferevent_free takes them away first) and leaves the list at the next sweep.
+ * When the list is full the listening socket is disabled and a timer sweeps until there is room.
  */
 #include "common/http.h"
 
@@ -30,14 +30,15 @@ struct http_query {
 
 struct http {
     struct loop *loop;
-    struct evhttp *evhttp; /* NULL: closed; the filters of its connections are still to go */
+    struct evhttp *evhttp;
     struct evconnlistener *listener;
     const struct http_route *routes;
     uint32_t route_count;
     void *user;
+    struct bufferevent **bevs; /* of conns connections, some perhaps gone already */
     uint32_t conns, conns_max;
     uint16_t port;
-    struct timer pause; /* no descriptors left: accepting rests */
+    struct timer pause; /* no room or no descriptors left: accepting rests */
 };
 
 struct str http_param(const struct http_query *query, const char *name)
@@ -106,46 +107,49 @@ static void on_request(struct evhttp_request *req, void *arg)
     send_answer(req, &answer);
 }
 
-static void free_when_done(struct http *http)
+static void sweep(struct http *http)
 {
-    if (http->evhttp == NULL && http->conns == 0)
-        free(http);
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < http->conns; i++) {
+        bufferevent_data_cb on_read, on_write;
+        bufferevent_event_cb on_event;
+        bufferevent_getcb(http->bevs[i], &on_read, &on_write, &on_event, NULL);
+        if (on_read != NULL || on_write != NULL || on_event != NULL)
+            http->bevs[kept++] = http->bevs[i];
+        else
+            bufferevent_decref(http->bevs[i]);
+    }
+    http->conns = kept;
 }
 
-static void allow_accepting(struct http *http)
-{
-    if (http->conns < http->conns_max)
-        evconnlistener_enable(http->listener);
-}
-
-/* A connection has gone. */
-static void on_filter_freed(void *arg)
+static void accept_if_room(void *arg)
 {
     struct http *http = arg;
-    http->conns--;
-    if (http->evhttp != NULL)
-        allow_accepting(http);
-    free_when_done(http);
+    sweep(http);
+    if (http->conns < http->conns_max) {
+        evconnlistener_enable(http->listener);
+        return;
+    }
+    evconnlistener_disable(http->listener);
+    timer_start(&http->pause, HTTP_PAUSE_MS);
 }
 
-/* A connection was accepted; evhttp puts its socket into what is returned. */
+/* A connection was accepted; evhttp puts its socket into what is returned, and closes it itself. */
 static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 {
     struct http *http = arg;
     loop_woke(http->loop);
-    struct bufferevent *plain = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
-    ENSURE(plain != NULL);
-    struct bufferevent *counted =
-        bufferevent_filter_new(plain, NULL, NULL, BEV_OPT_CLOSE_ON_FREE, on_filter_freed, http);
-    ENSURE(counted != NULL);
-    if (++http->conns >= http->conns_max)
+    struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+    ENSURE(bev != NULL);
+    sweep(http);
+    ENSURE(http->conns < http->conns_max);
+    bufferevent_incref(bev);
+    http->bevs[http->conns++] = bev;
+    if (http->conns == http->conns_max) {
         evconnlistener_disable(http->listener);
-    return counted;
-}
-
-static void on_rested(void *arg)
-{
-    allow_accepting(arg);
+        timer_start(&http->pause, HTTP_PAUSE_MS);
+    }
+    return bev;
 }
 
 static void on_accept_error(struct evconnlistener *listener, void *arg)
@@ -175,6 +179,8 @@ int http_open(struct loop *loop, const char *host, uint16_t port, const struct h
     http->route_count = count;
     http->user = user;
     http->conns_max = limits->conns_max;
+    http->bevs = calloc(limits->conns_max, sizeof(struct bufferevent *));
+    ENSURE(http->bevs != NULL);
     http->port = bound_port;
     http->evhttp = evhttp_new(loop_base(loop));
     ENSURE(http->evhttp != NULL);
@@ -189,7 +195,7 @@ int http_open(struct loop *loop, const char *host, uint16_t port, const struct h
     evhttp_set_timeout(http->evhttp, (int)(limits->timeout_ms / 1000));
     evhttp_set_bevcb(http->evhttp, on_accepted, http);
     evhttp_set_gencb(http->evhttp, on_request, http);
-    timer_init(&http->pause, loop, on_rested, http);
+    timer_init(&http->pause, loop, accept_if_room, http);
     *out = http;
     return 0;
 }
@@ -199,8 +205,9 @@ uint16_t http_port(const struct http *http)
     return http->port;
 }
 
-uint32_t http_conns(const struct http *http)
+uint32_t http_conns(struct http *http)
 {
+    sweep(http);
     return http->conns;
 }
 
@@ -209,10 +216,9 @@ void http_close(struct http *http)
     if (http == NULL)
         return;
     timer_release(&http->pause);
-    struct evhttp *evhttp = http->evhttp;
-    http->evhttp = NULL;
-    http->conns++; /* the filters may go inside */
-    evhttp_free(evhttp);
-    http->conns--;
-    free_when_done(http);
+    evhttp_free(http->evhttp);
+    sweep(http);
+    ENSURE(http->conns == 0);
+    free(http->bevs);
+    free(http);
 }

@@ -33,8 +33,8 @@ struct http_route {
 struct http_limits {
     uint32_t header_max_bytes; /* request line and headers */
     uint32_t body_max_bytes;   /* of requests; they are not used */
-    uint32_t conns_max;
-    uint32_t timeout_ms; /* a connection without progress is closed; at least 1000 */
+    uint32_t conns_max;        /* at least 1 */
+    uint32_t timeout_ms;       /* a connection without progress is closed; at least 1000 */
 };
 #define HTTP_LIMITS_DEFAULT ((struct http_limits){8192, 0, 64, 10000})
 
@@ -43,7 +43,7 @@ int http_open(struct loop *loop, const char *host, uint16_t port, const struct h
               uint32_t count, void *user, const struct http_limits *limits, struct http **out,
               struct err *err) MUSTCHECK;
 uint16_t http_port(const struct http *http);
-uint32_t http_conns(const struct http *http);
+uint32_t http_conns(struct http *http);
 /* Connections are dropped. NULL is allowed. Before loop_free. */
 void http_close(struct http *http);
 
