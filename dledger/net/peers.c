@@ -319,7 +319,7 @@ void dl_peers_close(struct dl_peers *p)
     free(p);
 }
 
-const struct dl_peers_counters *dl_peers_counters(const struct dl_peers *p)
+struct dl_peers_counters *dl_peers_counters(struct dl_peers *p)
 {
     return &p->counters;
 }

@@ -59,6 +59,6 @@ struct dl_peers_counters {
     metric_t frames_in, frames_out, bytes_in, bytes_out;
     metric_t relays_out, relays_in, relay_timeouts;
 };
-const struct dl_peers_counters *dl_peers_counters(const struct dl_peers *p);
+struct dl_peers_counters *dl_peers_counters(struct dl_peers *p);
 
 #endif
