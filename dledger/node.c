@@ -45,7 +45,7 @@ static void carry_log(struct dl_node *n, const struct dl_update *u, const struct
 {
     if (u->truncate_from) {
         dl_store_truncate(n->store, u->truncate_from);
-        pushing_log_truncated(n);
+        node_push_log_truncated(n);
     }
     if (!u->append_first)
         return;
@@ -53,7 +53,7 @@ static void carry_log(struct dl_node *n, const struct dl_update *u, const struct
         ENSURE(u->append_first == u->append_last);
         append_noop(n, u->append_first, u->append_term);
     } else if (u->role == DL_LEADER) {
-        propose_append(n, u->append_first, u->append_last, u->append_term);
+        node_propose_append(n, u->append_first, u->append_last, u->append_term);
     } else {
         ENSURE(in && in->buf);
         struct err err;
@@ -162,12 +162,12 @@ static void step_one(struct dl_node *n, const struct dl_event *given, const stru
     dl_core_step(n->core, &event, u);
     bool role_changed = u->role_changed;
     if (event.type == DL_EV_SUBMIT && u->refused)
-        propose_refused(n);
+        node_propose_refused(n);
     n->wake_ms = u->wake_ms;
     carry_hard(n, u);
     carry_log(n, u, in);
     carry_messages(n, u);
-    pushing_run(n, u->push_mask | n->push_wanted);
+    node_push_run(n, u->push_mask | n->push_wanted);
     bool news = u->commit > n->commit;
     ENSURE(u->commit >= n->commit);
     n->commit = u->commit;
@@ -175,7 +175,7 @@ static void step_one(struct dl_node *n, const struct dl_event *given, const stru
         node_look_serving(n, true);
     if (news)
         dl_store_note(n->store, n->commit, n->applied);
-    apply_run(n);
+    node_apply_run(n);
 }
 
 static void take_queued(struct dl_node *n)
@@ -237,7 +237,7 @@ void dl_node_turn_end(struct dl_node *n)
 {
     n->apply_entries_left = NODE_APPLY_ENTRIES_MAX;
     n->apply_bytes_left = NODE_APPLY_BYTES_MAX;
-    propose_turn_end(n);
+    node_propose_turn_end(n);
 }
 
 void dl_node_on_message(struct dl_node *n, const struct dl_msg *msg, struct buf *records, uint32_t offset,
@@ -368,9 +368,9 @@ void dl_node_free(struct dl_node *n)
         return;
     ENSURE(!n->busy);
     n->serving = false;
-    propose_release(n);
-    pushing_release(n);
-    apply_release(n);
+    node_propose_release(n);
+    node_push_release(n);
+    node_apply_release(n);
     dl_core_free(n->core);
     free(n->group);
     free(n);
@@ -389,7 +389,7 @@ void dl_node_status(const struct dl_node *n, struct dl_node_status *status)
         .applied = n->applied,
         .serving = n->serving,
         .proposals_waiting = n->waiter_count,
-        .waiting_bytes = propose_waiting_bytes(n),
+        .waiting_bytes = node_propose_waiting_bytes(n),
         .messages_held = n->held_count,
     };
     dl_core_view(n->core, &status->core);

@@ -1,10 +1,10 @@
 /*
  * node_private.h - the node's parts and which file does what. Private to dledger/.
  *
- *   node.c     start, inputs, carry_out (the fixed order), the hard-state gate, facts
- *   propose.c  gathering proposals, waiters
- *   apply.c    committed entries in order to the owner
- *   pushing.c  the push loop and cold loads for followers that are behind
+ *   node.c          start, inputs, carrying out in the fixed order, the hard-state gate, facts
+ *   node_propose.c  gathering proposals, waiters
+ *   node_apply.c    committed entries in order to the owner
+ *   node_push.c     the push loop, and cold loads for it and for apply
  *
  * Invariants:
  *   - core steps never nest: while `busy`, inputs are queued and taken when the current one is carried out
@@ -41,12 +41,12 @@ struct cold {
     dl_index_t first, last;
 };
 
-struct load;
+struct node_load;
 struct node_peer {
     dl_peer_t id;
     struct cold cold;
-    struct load *load; /* under way */
-    bool told_too_far; /* said already that what it needs is gone */
+    struct node_load *load; /* under way */
+    bool told_too_far;      /* said already that what it needs is gone */
 };
 
 /* An input while another one is being carried out. */
@@ -88,7 +88,7 @@ struct dl_node {
     uint64_t wake_ms;  /* core's wish */
     uint64_t asked_ms; /* last wish passed on */
 
-    /* propose.c */
+    /* node_propose.c */
     struct gathering gathering;  /* of this turn */
     struct gathering submitting; /* being offered to the core */
     uint64_t gathered_bytes;     /* of gathering */
@@ -98,15 +98,15 @@ struct dl_node {
     struct dl_waiter **waiters_end; /* where the list ends: &waiters or &last->next */
     uint64_t waiter_count;
 
-    /* apply.c */
+    /* node_apply.c */
     dl_index_t applied;
     dl_index_t commit;
     uint32_t apply_entries_left, apply_bytes_left; /* of this turn */
     struct cold apply_cold;
-    struct load *apply_load;
+    struct node_load *apply_load;
     bool applying, apply_more;
 
-    /* pushing.c */
+    /* node_push.c */
     uint32_t push_wanted;                 /* peers to look at when the gate opens or a load ends */
     struct node_peer peers[DL_PEERS_MAX]; /* as members.id */
     struct dl_slice slices[DL_PUSH_ENTRIES_MAX];
@@ -126,33 +126,34 @@ struct dl_event node_event(struct dl_node *n, enum dl_event_type type);
 /* Note a change of `serving`; calls hooks.changed when it or the role changed. */
 void node_look_serving(struct dl_node *n, bool role_changed);
 
-/* propose.c */
+/* node_propose.c */
 /* The leader appends what it is submitting as first..first+count-1. */
-void propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, dl_term_t term);
+void node_propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, dl_term_t term);
 /* The core did not take what is being submitted. */
-void propose_refused(struct dl_node *n);
-void propose_turn_end(struct dl_node *n);
+void node_propose_refused(struct dl_node *n);
+void node_propose_turn_end(struct dl_node *n);
 /* Entry e was applied with this result: settle its waiters. */
-void propose_settle(struct dl_node *n, const struct dl_entry *e, const void *result);
-uint64_t propose_waiting_bytes(const struct dl_node *n);
-void propose_release(struct dl_node *n);
+void node_propose_settle(struct dl_node *n, const struct dl_entry *e, const void *result);
+uint64_t node_propose_waiting_bytes(const struct dl_node *n);
+void node_propose_release(struct dl_node *n);
 
-/* apply.c */
-void apply_run(struct dl_node *n);
-void apply_release(struct dl_node *n);
+/* node_apply.c */
+void node_apply_run(struct dl_node *n);
+void node_apply_release(struct dl_node *n);
 
-/* pushing.c */
-void pushing_run(struct dl_node *n, uint32_t mask);
-void pushing_log_truncated(struct dl_node *n);
-void pushing_release(struct dl_node *n);
+/* node_push.c */
+void node_push_run(struct dl_node *n, uint32_t mask);
+void node_push_log_truncated(struct dl_node *n);
+void node_push_release(struct dl_node *n);
 /* Cold loads for both: `done` gets the records, or none; not called when the load was dropped meanwhile. */
-struct load *load_start(struct dl_node *n, dl_index_t first,
-                        void (*done)(struct dl_node *n, uint32_t peer, struct cold cold), uint32_t peer);
-void load_drop(struct load *load);
+struct node_load *node_load_start(struct dl_node *n, dl_index_t first,
+                                  void (*done)(struct dl_node *n, uint32_t peer, struct cold cold),
+                                  uint32_t peer);
+void node_load_drop(struct node_load *load);
 /* Head fields of the record at c->at, which must be there; e->buf is lent. */
-void cold_entry(const struct cold *c, struct dl_entry *e);
+void node_cold_entry(const struct cold *c, struct dl_entry *e);
 /* Step over it; the buffer is let go behind the last one. */
-void cold_advance(struct cold *c, uint32_t len);
-void cold_drop(struct cold *c);
+void node_cold_advance(struct cold *c, uint32_t len);
+void node_cold_drop(struct cold *c);
 
 #endif

@@ -177,7 +177,7 @@ static void on_ping(void *arg)
                 break;
             }
             if (link->ready)
-                send_ping(link);
+                asking_ping(link);
         }
     }
 }
@@ -188,7 +188,7 @@ static void link_on_open(struct conn *conn)
     if (!link)
         link_new(conn_user(conn), conn, false);
     else if (link->peer)
-        send_hello(link);
+        asking_hello(link);
 }
 
 static void link_on_frame(struct conn *conn, const uint8_t *frame, size_t len)
@@ -297,7 +297,7 @@ int dl_peers_open(const struct dl_peers_opts *opts, struct dl_peers **out, struc
         timer_init(&peer->retry, p->loop, on_retry, peer);
         timer_start(&peer->retry, 0);
     }
-    send_fill_transport(p, transport);
+    asking_fill_transport(p, transport);
     *out = p;
     return 0;
 }

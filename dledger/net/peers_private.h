@@ -4,7 +4,7 @@
  *
  *   peers.c    open and close, sessions: connect, lose, retry, ping
  *   service.c  the serving side: frames of incoming links -> generated service -> hooks; answers of outgoing
- * links send.c     struct dl_transport: messages and relays out, through the generated stubs
+ * links asking.c     struct dl_transport: messages and relays out, through the generated stubs
  *
  * Invariants:
  *   - a link is in at most one slot of one peer, and then link->peer is that peer; a link given up has peer
@@ -93,11 +93,11 @@ void service_init(struct dl_peers *p);
 /* Handle a frame of a live link. ERR_MALFORMED: the link is to be closed. */
 int service_frame(struct link *link, const uint8_t *frame, size_t len, struct err *err) MUSTCHECK;
 
-/* send.c */
+/* asking.c */
 void asking_init(struct dl_peers *p);
-void send_hello(struct link *link);
-void send_ping(struct link *link);
-void send_fill_transport(struct dl_peers *p, struct dl_transport *transport);
+void asking_hello(struct link *link);
+void asking_ping(struct link *link);
+void asking_fill_transport(struct dl_peers *p, struct dl_transport *transport);
 static inline uint64_t relay_ticket(const struct dl_peers *p, const struct link *link, uint32_t call)
 {
     return (uint64_t)(link->peer - p->peers) << 56 | (uint64_t)link->serial << 32 | call;

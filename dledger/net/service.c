@@ -4,7 +4,7 @@
  * A request is decoded, dispatched by the generated code to a method below, and becomes a hook call. Hello
  * and Ping are answered inside, through the closure. Vote and Push may take a disk's time: their answers tell
  * everything themselves, so nothing is kept per call; the node sends them with the transport's send, which
- * writes them as responses on the connection pair the peer made (send.c). A relay's answer comes by its
+ * writes them as responses on the connection pair the peer made (asking.c). A relay's answer comes by its
  * ticket.
  */
 #include "common/log.h"

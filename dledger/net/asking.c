@@ -1,5 +1,5 @@
 /*
- * send.c - the asking side: struct dl_transport over the links of a session.
+ * asking.c - the asking side: struct dl_transport over the links of a session.
  *
  * Requests go through the generated stubs (ledgermq__dledger__replica__*) into asking_invoke, which writes
  * the frame; record bytes follow by reference. Requests use the connections we made, answers those the peer
@@ -36,7 +36,7 @@ static ProtobufCService *ask(struct link *link)
     return &a->base;
 }
 
-void send_hello(struct link *link)
+void asking_hello(struct link *link)
 {
     wire_hello_req req = LEDGERMQ__DLEDGER__HELLO_REQUEST__INIT;
     req.format = WIRE_FORMAT;
@@ -48,7 +48,7 @@ void send_hello(struct link *link)
     ledgermq__dledger__replica__hello(ask(link), &req, NULL, NULL);
 }
 
-void send_ping(struct link *link)
+void asking_ping(struct link *link)
 {
     Ledgermq__Dledger__PingRequest req = LEDGERMQ__DLEDGER__PING_REQUEST__INIT;
     ledgermq__dledger__replica__ping(ask(link), &req, NULL, NULL);
@@ -180,7 +180,7 @@ static bool transport_is_up(void *impl, dl_peer_t id)
     return peer && peer->up;
 }
 
-void send_fill_transport(struct dl_peers *p, struct dl_transport *transport)
+void asking_fill_transport(struct dl_peers *p, struct dl_transport *transport)
 {
     *transport = (struct dl_transport){.impl = p,
                                        .send = transport_send,

@@ -1,5 +1,5 @@
 /*
- * apply.c - committed entries to the owner, each once, in index order; bounded per turn, so that a long replay leaves the loop its turns.
+ * node_apply.c - committed entries to the owner, each once, in index order; bounded per turn, so that a long replay leaves the loop its turns.
  *
  * Entries come from memory; after a start, those between the state's checkpoint and the log's end are only on disk and come by cold loads.
  */
@@ -22,17 +22,17 @@ static bool next_entry(struct dl_node *n, struct dl_entry *e)
     dl_index_t index = n->applied + 1;
     struct cold *c = &n->apply_cold;
     if (c->buf && c->first == index) {
-        cold_entry(c, e);
+        node_cold_entry(c, e);
         buf_ref(e->buf);
-        cold_advance(c, e->len);
+        node_cold_advance(c, e->len);
         return true;
     }
-    cold_drop(c);
+    node_cold_drop(c);
     int rc = dl_store_entry(n->store, index, e);
     if (rc == 0)
         return true;
     ENSURE(rc == ERR_AGAIN); /* committed entries are in the log */
-    n->apply_load = load_start(n, index, on_loaded, 0);
+    n->apply_load = node_load_start(n, index, on_loaded, 0);
     return false;
 }
 
@@ -45,10 +45,10 @@ static void apply_one(struct dl_node *n, const struct dl_entry *e)
     n->counters.applied_bytes += e->len;
     const void *result = n->hooks.apply(n->hooks.arg, e);
     n->applied = e->index;
-    propose_settle(n, e, result);
+    node_propose_settle(n, e, result);
 }
 
-void apply_run(struct dl_node *n)
+void node_apply_run(struct dl_node *n)
 {
     dl_index_t before = n->applied;
     n->apply_more = false;
@@ -71,8 +71,8 @@ void apply_run(struct dl_node *n)
         n->hooks.applied(n->hooks.arg, n->applied);
 }
 
-void apply_release(struct dl_node *n)
+void node_apply_release(struct dl_node *n)
 {
-    cold_drop(&n->apply_cold);
-    load_drop(n->apply_load);
+    node_cold_drop(&n->apply_cold);
+    node_load_drop(n->apply_load);
 }

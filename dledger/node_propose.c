@@ -1,5 +1,5 @@
 /*
- * propose.c - proposals: gathered during a turn, submitted as one, and their waiters settled when somebody's entry is applied at their index.
+ * node_propose.c - proposals: gathered during a turn, submitted as one, and their waiters settled when somebody's entry is applied at their index.
  *
  * A waiter moves: gathered -> (submit) -> list -> (apply of its index) -> done. Losing office or truncation settle nothing: an entry that is cut off here
  * may live on another replica and be committed by a later leader (Raft figure 8); only the entry committed at its index tells. So waiters of several terms may
@@ -78,7 +78,7 @@ static void gather_grow(struct gathering *g)
     }
 }
 
-uint64_t propose_waiting_bytes(const struct dl_node *n)
+uint64_t node_propose_waiting_bytes(const struct dl_node *n)
 {
     if (!n->serving) /* positions of a log that others write mean nothing here */
         return n->gathered_bytes;
@@ -91,7 +91,8 @@ static int propose_allowed(const struct dl_node *n, const struct buf *buf)
         return ERR_NOT_LEADER;
     if (buf->len > DL_RECORD_MAX)
         return ERR_TOO_LARGE;
-    if (n->gathering.count == DL_SUBMIT_MAX || propose_waiting_bytes(n) + buf->len > n->waiting_max_bytes)
+    if (n->gathering.count == DL_SUBMIT_MAX ||
+        node_propose_waiting_bytes(n) + buf->len > n->waiting_max_bytes)
         return ERR_BUSY;
     return 0;
 }
@@ -130,7 +131,7 @@ static void submitted(struct dl_node *n)
     n->submitting.count = 0;
 }
 
-void propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, dl_term_t term)
+void node_propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, dl_term_t term)
 {
     struct gathering *g = &n->submitting;
     ENSURE(last - first + 1 == g->count);
@@ -160,14 +161,14 @@ static void fail_all(struct dl_node *n, struct gathering *g)
     }
 }
 
-void propose_refused(struct dl_node *n)
+void node_propose_refused(struct dl_node *n)
 {
     n->counters.refused += n->submitting.count;
     fail_all(n, &n->submitting);
     submitted(n);
 }
 
-void propose_turn_end(struct dl_node *n)
+void node_propose_turn_end(struct dl_node *n)
 {
     ENSURE(!n->busy);
     if (n->gathering.count == 0)
@@ -190,7 +191,7 @@ void propose_turn_end(struct dl_node *n)
 
 /* ---- settling ---- */
 
-void propose_settle(struct dl_node *n, const struct dl_entry *e, const void *result)
+void node_propose_settle(struct dl_node *n, const struct dl_entry *e, const void *result)
 {
     n->applied_pos = e->pos + e->len;
     while (n->waiters && n->waiters->index <= e->index) {
@@ -205,7 +206,7 @@ void propose_settle(struct dl_node *n, const struct dl_entry *e, const void *res
     }
 }
 
-void propose_release(struct dl_node *n)
+void node_propose_release(struct dl_node *n)
 {
     fail_all(n, &n->gathering);
     while (n->waiters)

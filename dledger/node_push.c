@@ -1,5 +1,5 @@
 /*
- * pushing.c - the push loop: entries to followers, from memory by reference, from disk by cold loads.
+ * node_push.c - the push loop: entries to followers, from memory by reference, from disk by cold loads.
  *
  * One load per peer is under way at a time; its records are sent as several pushes, each asked for from the core, so that the window holds for cold data too. What was
  * loaded is dropped when the core has moved on, or the log was cut since.
@@ -13,7 +13,7 @@
 
 /* ---- cold records ---- */
 
-struct load {
+struct node_load {
     struct dl_node *node; /* NULL: nobody wants it any more */
     void (*done)(struct dl_node *n, uint32_t peer, struct cold cold);
     uint32_t peer;
@@ -21,8 +21,8 @@ struct load {
 
 static void on_load(void *arg, int err, struct buf *records, dl_index_t first, dl_index_t last)
 {
-    struct load *load = arg;
-    struct load l = *load;
+    struct node_load *load = arg;
+    struct node_load l = *load;
     free(load);
     if (!l.node) {
         buf_unref(records);
@@ -36,13 +36,14 @@ static void on_load(void *arg, int err, struct buf *records, dl_index_t first, d
     l.done(l.node, l.peer, (struct cold){err ? NULL : records, 0, first, last});
 }
 
-struct load *load_start(struct dl_node *n, dl_index_t first,
-                        void (*done)(struct dl_node *n, uint32_t peer, struct cold cold), uint32_t peer)
+struct node_load *node_load_start(struct dl_node *n, dl_index_t first,
+                                  void (*done)(struct dl_node *n, uint32_t peer, struct cold cold),
+                                  uint32_t peer)
 {
-    struct load *load = malloc(sizeof *load);
+    struct node_load *load = malloc(sizeof *load);
     if (!load)
         fatal("out of memory");
-    *load = (struct load){n, done, peer};
+    *load = (struct node_load){n, done, peer};
     if (dl_store_load(n->store, first, NODE_LOAD_BYTES, on_load, load)) {
         free(load); /* too many loads: tried again with the next input */
         return NULL;
@@ -51,13 +52,13 @@ struct load *load_start(struct dl_node *n, dl_index_t first,
     return load;
 }
 
-void load_drop(struct load *load)
+void node_load_drop(struct node_load *load)
 {
     if (load)
         load->node = NULL;
 }
 
-void cold_entry(const struct cold *c, struct dl_entry *e)
+void node_cold_entry(const struct cold *c, struct dl_entry *e)
 {
     struct record_head head;
     ENSURE(c->buf->len - c->at >= DL_RECORD_HEAD);
@@ -73,16 +74,16 @@ void cold_entry(const struct cold *c, struct dl_entry *e)
                            .buf = c->buf};
 }
 
-void cold_drop(struct cold *c)
+void node_cold_drop(struct cold *c)
 {
     buf_unref(c->buf);
     c->buf = NULL;
 }
 
-void cold_advance(struct cold *c, uint32_t len)
+void node_cold_advance(struct cold *c, uint32_t len)
 {
     if (c->first == c->last) {
-        cold_drop(c);
+        node_cold_drop(c);
         return;
     }
     c->at += len;
@@ -134,17 +135,17 @@ static int take_from_memory(struct dl_node *n, const struct dl_msg *msg, struct 
 static void take_from_cold(struct dl_node *n, struct cold *c, const struct dl_msg *msg, struct taken *t)
 {
     if (c->buf && (msg->first < c->first || msg->first > c->last))
-        cold_drop(c);
+        node_cold_drop(c);
     while (c->buf && c->first <= msg->last) {
         struct dl_entry e;
-        cold_entry(c, &e);
+        node_cold_entry(c, &e);
         if (e.index >= msg->first) {
             if (!fits(t, e.len))
                 break;
             buf_ref(e.buf);
             take(n, t, &e);
         }
-        cold_advance(c, e.len);
+        node_cold_advance(c, e.len);
     }
 }
 
@@ -156,7 +157,7 @@ static void on_peer_load(struct dl_node *n, uint32_t i, struct cold cold)
     n->push_wanted |= 1u << i;
     if (!cold.buf)
         return;
-    cold_drop(&n->peers[i].cold);
+    node_cold_drop(&n->peers[i].cold);
     n->peers[i].cold = cold;
     struct dl_event event = node_event(n, DL_EV_TICK);
     node_step(n, &event, NULL);
@@ -167,7 +168,7 @@ static void fetch(struct dl_node *n, uint32_t i, dl_index_t first, int why)
 {
     struct node_peer *peer = &n->peers[i];
     if (why == ERR_AGAIN) {
-        peer->load = load_start(n, first, on_peer_load, i);
+        peer->load = node_load_start(n, first, on_peer_load, i);
         if (!peer->load)
             n->push_wanted |= 1u << i;
         return;
@@ -191,7 +192,7 @@ static void push_peer(struct dl_node *n, uint32_t i, uint64_t now_ms)
         if (t.entries == 0)
             take_from_cold(n, &peer->cold, &msg, &t);
         else
-            cold_drop(&peer->cold);
+            node_cold_drop(&peer->cold);
         if (t.entries == 0) {
             fetch(n, i, msg.first, rc);
             return;
@@ -208,7 +209,7 @@ static void push_peer(struct dl_node *n, uint32_t i, uint64_t now_ms)
     }
 }
 
-void pushing_run(struct dl_node *n, uint32_t mask)
+void node_push_run(struct dl_node *n, uint32_t mask)
 {
     if (!node_gate_open(n)) {
         n->push_wanted |= mask;
@@ -222,16 +223,16 @@ void pushing_run(struct dl_node *n, uint32_t mask)
     }
 }
 
-void pushing_log_truncated(struct dl_node *n)
+void node_push_log_truncated(struct dl_node *n)
 {
     for (uint32_t i = 0; i < n->members.count; i++) {
-        cold_drop(&n->peers[i].cold);
-        load_drop(n->peers[i].load);
+        node_cold_drop(&n->peers[i].cold);
+        node_load_drop(n->peers[i].load);
         n->peers[i].load = NULL;
     }
 }
 
-void pushing_release(struct dl_node *n)
+void node_push_release(struct dl_node *n)
 {
-    pushing_log_truncated(n);
+    node_push_log_truncated(n);
 }
