@@ -34,8 +34,10 @@ struct disk_ops {
                     const char *path); /* make creations, renames and removals in it durable */
     int (*list)(struct disk *d, const char *path, void (*each)(void *arg, const char *name), void *arg);
     int (*lock)(struct disk *d,
-                const char *path); /* exclusive for this process until close; -EWOULDBLOCK when taken */
+                const char *path); /* a handle; exclusive until it is closed; -EWOULDBLOCK when taken */
     int64_t (*free_bytes)(struct disk *d);
+    /* Forget what memory holds of the (synced) file, so that the next read comes from the medium: after a failed fsync the two differ. May be NULL. */
+    int (*drop_cache)(struct disk *d, int fd);
 };
 
 struct disk {

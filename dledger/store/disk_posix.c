@@ -1,0 +1,268 @@
+/*
+ * disk_posix.c - the real disk: struct disk_ops by Linux system calls. Handles are file descriptors.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "common/ensure.h"
+#include "dledger/store/disk.h"
+
+#define PATH_BYTES (sizeof(((struct disk *)0)->root) + 64)
+
+/* Root and relative path in one; -ENAMETOOLONG when it does not fit. */
+static int full_path(const struct disk *d, const char *path, char out[PATH_BYTES])
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%s", d->root, path);
+    return n < 0 || (size_t)n >= PATH_BYTES ? -ENAMETOOLONG : 0;
+}
+
+static int result(int rc)
+{
+    return rc < 0 ? -errno : rc;
+}
+
+static int posix_open(struct disk *d, const char *path, bool create)
+{
+    char full[PATH_BYTES];
+    int rc = full_path(d, path, full);
+    return rc != 0 ? rc : result(open(full, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0644));
+}
+
+static int posix_close(struct disk *d, int fd)
+{
+    (void)d;
+    return result(close(fd));
+}
+
+static int64_t posix_size(struct disk *d, int fd)
+{
+    struct stat st;
+    (void)d;
+    return fstat(fd, &st) != 0 ? -errno : st.st_size;
+}
+
+static int64_t posix_pread(struct disk *d, int fd, void *data, size_t len, uint64_t offset)
+{
+    size_t done = 0;
+    (void)d;
+    while (done < len) {
+        ssize_t n = pread(fd, (char *)data + done, len - done, (off_t)(offset + done));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -errno;
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (int64_t)done;
+}
+
+static int64_t posix_pread_nowait(struct disk *d, int fd, void *data, size_t len, uint64_t offset)
+{
+    struct iovec iov = {data, len};
+    (void)d;
+    ssize_t n = preadv2(fd, &iov, 1, (off_t)offset, RWF_NOWAIT);
+    /* Some file systems cannot tell (EOPNOTSUPP): then the caller must read where it may wait. */
+    return n == (ssize_t)len ? n : -EAGAIN;
+}
+
+static int64_t posix_pwritev(struct disk *d, int fd, const struct iovec *iov, int count, uint64_t offset)
+{
+    struct iovec part[IOV_MAX];
+    struct iovec *p = part;
+    int64_t total = 0;
+    (void)d;
+    ENSURE(count > 0 && count <= IOV_MAX);
+    memcpy(part, iov, (size_t)count * sizeof(*iov));
+    for (;;) {
+        while (count > 0 && p->iov_len == 0) {
+            p++;
+            count--;
+        }
+        if (count == 0)
+            return total;
+        ssize_t n = pwritev(fd, p, count, (off_t)(offset + (uint64_t)total));
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        total += n;
+        for (int i = 0; n > 0; i++) {
+            size_t used = (size_t)n < p[i].iov_len ? (size_t)n : p[i].iov_len;
+            p[i].iov_base = (char *)p[i].iov_base + used;
+            p[i].iov_len -= used;
+            n -= (ssize_t)used;
+        }
+    }
+}
+
+static int posix_fdatasync(struct disk *d, int fd)
+{
+    (void)d;
+    return result(fdatasync(fd));
+}
+
+static int posix_truncate(struct disk *d, int fd, uint64_t size)
+{
+    (void)d;
+    return result(ftruncate(fd, (off_t)size));
+}
+
+static int posix_rename(struct disk *d, const char *from, const char *to)
+{
+    char full_from[PATH_BYTES], full_to[PATH_BYTES];
+    int rc = full_path(d, from, full_from);
+    if (rc == 0)
+        rc = full_path(d, to, full_to);
+    return rc != 0 ? rc : result(rename(full_from, full_to));
+}
+
+static int posix_unlink(struct disk *d, const char *path)
+{
+    char full[PATH_BYTES];
+    int rc = full_path(d, path, full);
+    return rc != 0 ? rc : result(unlink(full));
+}
+
+static int posix_mkdir(struct disk *d, const char *path)
+{
+    char full[PATH_BYTES];
+    int rc = full_path(d, path, full);
+    if (rc != 0)
+        return rc;
+    rc = result(mkdir(full, 0755));
+    return rc == -EEXIST ? 0 : rc;
+}
+
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    int rc = result(fsync(fd));
+    close(fd);
+    return rc;
+}
+
+static int posix_sync_dir(struct disk *d, const char *path)
+{
+    char full[PATH_BYTES];
+    int rc = full_path(d, path, full);
+    return rc != 0 ? rc : sync_path(full);
+}
+
+static int posix_list(struct disk *d, const char *path, void (*each)(void *arg, const char *name), void *arg)
+{
+    char full[PATH_BYTES];
+    int rc = full_path(d, path, full);
+    if (rc != 0)
+        return rc;
+    DIR *dir = opendir(full);
+    if (!dir)
+        return -errno;
+    struct dirent *entry;
+    errno = 0;
+    while ((entry = readdir(dir)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            each(arg, entry->d_name);
+    rc = -errno;
+    closedir(dir);
+    return rc;
+}
+
+static int posix_lock(struct disk *d, const char *path)
+{
+    int fd = posix_open(d, path, true);
+    if (fd < 0)
+        return fd;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+        return fd;
+    int rc = -errno;
+    close(fd);
+    return rc;
+}
+
+static int64_t posix_free_bytes(struct disk *d)
+{
+    struct statvfs st;
+    return statvfs(d->root, &st) != 0 ? -errno : (int64_t)(st.f_bavail * st.f_frsize);
+}
+
+static int posix_drop_cache(struct disk *d, int fd)
+{
+    (void)d;
+    return -posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
+static const struct disk_ops posix_ops = {
+    .open = posix_open,
+    .close = posix_close,
+    .size = posix_size,
+    .pread = posix_pread,
+    .pread_nowait = posix_pread_nowait,
+    .pwritev = posix_pwritev,
+    .fdatasync = posix_fdatasync,
+    .truncate = posix_truncate,
+    .rename = posix_rename,
+    .unlink = posix_unlink,
+    .mkdir = posix_mkdir,
+    .sync_dir = posix_sync_dir,
+    .list = posix_list,
+    .lock = posix_lock,
+    .free_bytes = posix_free_bytes,
+    .drop_cache = posix_drop_cache,
+};
+
+/* Make the directory unless it is there, with its entry durable in its parent. `path` is changed and restored. */
+static int make_dir(char *path)
+{
+    int rc = result(mkdir(path, 0755));
+    if (rc != 0)
+        return rc == -EEXIST ? 0 : rc;
+    char *slash = strrchr(path, '/');
+    if (!slash)
+        return sync_path(".");
+    char *end = slash == path ? slash + 1 : slash; /* the parent of "/a" is "/" */
+    char kept = *end;
+    *end = '\0';
+    rc = sync_path(path);
+    *end = kept;
+    return rc;
+}
+
+int disk_posix_init(struct disk *d, const char *root)
+{
+    size_t len = strlen(root);
+    while (len > 1 && root[len - 1] == '/')
+        len--;
+    if (len == 0)
+        return -ENOENT;
+    if (len >= sizeof(d->root))
+        return -ENAMETOOLONG;
+    memset(d, 0, sizeof(*d));
+    d->ops = &posix_ops;
+    memcpy(d->root, root, len);
+    for (char *slash = strchr(d->root + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        int rc = make_dir(d->root);
+        *slash = '/';
+        if (rc != 0)
+            return rc;
+    }
+    int rc = make_dir(d->root);
+    if (rc != 0)
+        return rc;
+    struct stat st;
+    if (stat(d->root, &st) != 0)
+        return -errno;
+    return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
+}

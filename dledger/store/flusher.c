@@ -1,0 +1,360 @@
+/*
+ * flusher.c - the way of records to the disk: everything that waits, one write per segment, one fdatasync, then the report.
+ *
+ * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX), and while it waits for the disk the next batch gathers.
+ * Two job structs exist so that the worker begins the next batch without waiting for the loop to take the report of the last one.
+ *
+ * Invariants:
+ *   - A batch is written only after the one before it is durable; its flush mark says so (segment.h).
+ *   - A segment file is synced, named and its directory entry durable before a record in it is reported.
+ *   - What is reported persisted was covered by an fdatasync that returned 0; a failure ends the store, nothing is retried.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/clock.h"
+#include "dledger/store/internal.h"
+
+#define QUEUE_START 256u
+#define IOV_COUNT   IOV_MAX
+
+/* ---- queue (mutex held) ---- */
+
+static void queue_reserve(struct queue *q, uint32_t count)
+{
+    if (count <= q->cap)
+        return;
+    uint32_t cap = q->cap ? q->cap * 2 : QUEUE_START;
+    while (cap < count)
+        cap *= 2;
+    q->items = realloc(q->items, cap * sizeof(*q->items));
+    ENSURE(q->items != NULL);
+    q->cap = cap;
+}
+
+/* Move items from the front of the store's queue to `to` (empty), as many as make one batch. */
+static void queue_take(struct queue *from, struct queue *to)
+{
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+    ENSURE(to->count == 0);
+    while (n < from->count && (n == 0 || bytes + from->items[n].len <= STORE_FLUSH_MAX))
+        bytes += from->items[n++].len;
+    if (n == from->count) {
+        struct queue empty = *to;
+        *to = *from;
+        *from = empty;
+        return;
+    }
+    queue_reserve(to, n);
+    memcpy(to->items, from->items, n * sizeof(*to->items));
+    to->count = n;
+    from->count -= n;
+    memmove(from->items, from->items + n, from->count * sizeof(*from->items));
+}
+
+void flush_push(struct dl_store *s, const struct item *item)
+{
+    pthread_mutex_lock(&s->mutex);
+    queue_reserve(&s->queue, s->queue.count + 1);
+    s->queue.items[s->queue.count++] = *item;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void flush_start(struct dl_store *s)
+{
+    if (s->corked || s->closed)
+        return;
+    struct flush_job *fj = s->flush_jobs[0].busy ? &s->flush_jobs[1] : &s->flush_jobs[0];
+    if (fj->busy)
+        return;
+    pthread_mutex_lock(&s->mutex);
+    bool wanted = s->queue.count > 0 && !s->flush_waiting && !s->failed;
+    s->flush_waiting |= wanted;
+    pthread_mutex_unlock(&s->mutex);
+    if (!wanted)
+        return;
+    fj->busy = true;
+    ENSURE(store_submit(s, s->opts.flush, &fj->job) ==
+           0); /* the worker serves this store only: at most two wait */
+}
+
+/* ---- the flush worker ---- */
+
+static int fail(struct dl_store *s, const struct segment *seg, const char *what, int64_t rc)
+{
+    char path[SEGMENT_PATH_MAX];
+    segment_path(path, seg->head.first_pos);
+    store_fail(s, path, what, rc);
+    return (int)rc;
+}
+
+/* Make the segment's file under its spare name: head and a first stretch durable, then its name, then the directory. Returns the descriptor. */
+static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
+{
+    const struct disk_ops *ops = s->disk->ops;
+    uint8_t head[SEGMENT_HEAD_BYTES];
+    char spare[SEGMENT_PATH_MAX], path[SEGMENT_PATH_MAX];
+    struct iovec iov = {head, sizeof(head)};
+    uint32_t id;
+    int fd = spare_take(s, &id, size);
+    if (fd < 0)
+        return fail(s, seg, "create", fd);
+    segment_spare_path(spare, id);
+    segment_path(path, seg->head.first_pos);
+    segment_head_encode(head, s->group, &seg->head);
+    int64_t rc = ops->pwritev(s->disk, fd, &iov, 1, 0);
+    if (rc < 0)
+        return fail(s, seg, "write of the head", rc);
+    uint64_t stretch =
+        s->opts.segment_bytes < STORE_FIRST_STRETCH ? s->opts.segment_bytes : STORE_FIRST_STRETCH;
+    if (*size < stretch) {
+        uint64_t from = *size > SEGMENT_HEAD_BYTES ? *size : SEGMENT_HEAD_BYTES;
+        rc = cut_zero(s->disk, fd, from, stretch - from);
+        if (rc < 0)
+            return fail(s, seg, "zero-fill", rc);
+        *size = stretch;
+    }
+    if ((rc = ops->fdatasync(s->disk, fd)) != 0)
+        return fail(s, seg, "fdatasync", rc);
+    if ((rc = ops->rename(s->disk, spare, path)) != 0)
+        return fail(s, seg, "rename", rc);
+    if ((rc = ops->sync_dir(s->disk, SEGMENT_DIR)) != 0)
+        return fail(s, seg, "fsync of the directory", rc);
+    return fd;
+}
+
+/* Make `seg` the segment being written. */
+static int switch_to(struct dl_store *s, struct segment *seg)
+{
+    uint64_t size;
+    int fd;
+    if (seg == s->writing)
+        return 0;
+    if (seg->created) {
+        char path[SEGMENT_PATH_MAX];
+        segment_path(path, seg->head.first_pos);
+        fd = files_pin(&s->files, &seg->file, path);
+        int64_t n = fd < 0 ? fd : s->disk->ops->size(s->disk, fd);
+        if (n < 0)
+            return fail(s, seg, "open", n);
+        size = (uint64_t)n;
+    } else {
+        fd = make_file(s, seg, &size);
+        if (fd < 0)
+            return fd;
+        files_adopt(&s->files, &seg->file, fd);
+        seg->created = true;
+    }
+    pthread_mutex_lock(&s->mutex);
+    while (s->live.claimed)
+        pthread_cond_wait(&s->changed, &s->mutex);
+    s->live.seg = seg;
+    s->live.size = size;
+    s->live.head = SEGMENT_HEAD_BYTES;
+    s->live.cap = s->opts.segment_bytes;
+    pthread_mutex_unlock(&s->mutex);
+    if (s->writing)
+        files_unpin(&s->files, &s->writing->file);
+    s->writing = seg;
+    return 0;
+}
+
+/* Announce that file bytes up to `end` are about to be written; waits while the zero job fills some of them. */
+static void claim_live(struct dl_store *s, uint64_t end)
+{
+    pthread_mutex_lock(&s->mutex);
+    while (s->live.claimed && end > s->live.size)
+        pthread_cond_wait(&s->changed, &s->mutex);
+    s->live.head = end;
+    if (end > s->live.size)
+        s->live.size = end;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+static int write_mark(struct dl_store *s, struct segment *seg, const struct segment_mark *mark)
+{
+    uint8_t bytes[SEGMENT_MARK_BYTES];
+    struct iovec iov = {bytes, sizeof(bytes)};
+    segment_mark_encode(bytes, s->salt, mark);
+    int64_t rc =
+        s->disk->ops->pwritev(s->disk, seg->file.fd, &iov, 1, segment_offset(seg->head.first_pos, mark->end));
+    return rc < 0 ? fail(s, seg, "write", rc) : 0;
+}
+
+static bool nothing_waits(struct dl_store *s)
+{
+    pthread_mutex_lock(&s->mutex);
+    bool empty = s->queue.count == 0;
+    pthread_mutex_unlock(&s->mutex);
+    return empty;
+}
+
+/* Write the items (all of one segment, one behind the other) and the mark, IOV_COUNT pieces at a time. */
+static int write_items(struct dl_store *s, struct segment *seg, const struct item *items, uint32_t count,
+                       const struct segment_mark *mark)
+{
+    struct iovec iov[IOV_COUNT];
+    uint8_t mark_bytes[SEGMENT_MARK_BYTES];
+    uint64_t offset = segment_offset(seg->head.first_pos, items[0].pos), bytes = 0;
+    int n = 0;
+    segment_mark_encode(mark_bytes, s->salt, mark);
+    for (uint32_t i = 0; i <= count; i++) {
+        iov[n] = i < count ? (struct iovec){items[i].buf->data + items[i].offset, items[i].len}
+                           : (struct iovec){mark_bytes, sizeof(mark_bytes)};
+        bytes += iov[n++].iov_len;
+        if (n < IOV_COUNT && i < count)
+            continue;
+        int64_t rc = s->disk->ops->pwritev(s->disk, seg->file.fd, iov, n, offset);
+        if (rc < 0)
+            return fail(s, seg, "write", rc);
+        offset += bytes;
+        bytes = 0;
+        n = 0;
+    }
+    return 0;
+}
+
+static int write_run(struct dl_store *s, struct flush_job *fj, const struct item *items, uint32_t count,
+                     bool ends_batch)
+{
+    struct segment *seg = items[0].seg;
+    const struct item *last = &items[count - 1];
+    struct segment_mark mark = {items[0].pos, last->pos + last->len, last->last, last->last_crc};
+    int rc = switch_to(s, seg);
+    if (rc != 0)
+        return rc;
+    claim_live(s, segment_offset(seg->head.first_pos, mark.end) + SEGMENT_MARK_BYTES);
+    if ((rc = write_items(s, seg, items, count, &mark)) != 0)
+        return rc;
+    uint64_t began_us = s->opts.on_fsync ? clock_mono_us() : 0;
+    if ((rc = s->disk->ops->fdatasync(s->disk, seg->file.fd)) != 0)
+        return fail(s, seg, "fdatasync", rc);
+    fj->us += s->opts.on_fsync ? clock_mono_us() - began_us : 0;
+    fj->bytes += mark.end - mark.start;
+    fj->fsyncs++;
+    /* When it becomes quiet, say that this batch is durable, too; the words need no sync of their own. */
+    if (ends_batch && nothing_waits(s)) {
+        mark.start = mark.end;
+        rc = write_mark(s, seg, &mark);
+    }
+    return rc;
+}
+
+static int run_cut(struct dl_store *s, const struct item *item)
+{
+    struct segment *seg = item->seg;
+    const struct cut *cut = item->cut;
+    if (!seg->created)
+        return 0; /* nothing of it, nor of those behind it, was written */
+    int rc = switch_to(s, seg);
+    if (rc != 0)
+        return rc;
+    dl_pos_t dead[cut->dead_count + 1];
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < cut->dead_count; i++)
+        if (cut->dead[i]->created)
+            dead[count++] = cut->dead[i]->head.first_pos;
+    claim_live(s, segment_offset(seg->head.first_pos, cut->intent.end));
+    if ((rc = meta_cut_write(&s->meta, &cut->intent)) != 0 ||
+        (rc = cut_finish(s, seg->file.fd, &cut->intent, dead, count)) != 0)
+        return fail(s, seg, "truncation", rc);
+    return 0;
+}
+
+static void flush_run(struct job *job)
+{
+    struct flush_job *fj = (struct flush_job *)((char *)job - offsetof(struct flush_job, job));
+    struct dl_store *s = fj->s;
+    int rc = 0;
+    if (!store_enter(s))
+        return;
+    pthread_mutex_lock(&s->mutex);
+    s->flush_waiting = false;
+    queue_take(&s->queue, &fj->taken);
+    pthread_mutex_unlock(&s->mutex);
+    struct item *items = fj->taken.items;
+    uint32_t count = fj->taken.count;
+    for (uint32_t i = 0, n; i < count && rc == 0; i += n) {
+        for (n = 1; items[i].buf && i + n < count && items[i + n].buf && items[i + n].seg == items[i].seg;)
+            n++;
+        rc = items[i].buf ? write_run(s, fj, items + i, n, i + n == count) : run_cut(s, items + i);
+    }
+    for (uint32_t i = 0; i < count; i++)
+        buf_unref(items[i].buf);
+    if (rc == 0 && count > 0) {
+        fj->index = items[count - 1].last;
+        fj->term = items[count - 1].term;
+    }
+    store_leave(s);
+}
+
+/* ---- the report ---- */
+
+static void release_cuts(struct dl_store *s, struct queue *q)
+{
+    for (uint32_t i = 0; i < q->count; i++) {
+        struct cut *cut = q->items[i].cut;
+        if (!cut)
+            continue;
+        for (uint32_t d = 0; d < cut->dead_count; d++)
+            store_segment_unref(s, cut->dead[d]);
+        free(cut->dead);
+        free(cut);
+    }
+    q->count = 0;
+}
+
+static void report(struct dl_store *s, dl_index_t index, dl_term_t term)
+{
+    /* Entries replaced since: a later batch reports. */
+    if (index <= s->persisted || index > store_last(s) || store_term_at(s, index) != term)
+        return;
+    s->persisted = index;
+    s->opts.on_persisted(s->opts.arg, index, term);
+}
+
+static void flush_done(struct job *job)
+{
+    struct flush_job *fj = (struct flush_job *)((char *)job - offsetof(struct flush_job, job));
+    struct dl_store *s = fj->s;
+    struct flush_job was = *fj;
+    release_cuts(s, &fj->taken);
+    fj->busy = false;
+    fj->index = fj->term = fj->us = fj->bytes = fj->fsyncs = 0;
+    s->fsyncs += was.fsyncs;
+    flush_start(s);
+    if (!s->closed && was.fsyncs > 0 && s->opts.on_fsync)
+        s->opts.on_fsync(s->opts.arg, was.us, was.bytes);
+    if (!s->closed && was.index > 0)
+        report(s, was.index, was.term);
+    if (!s->closed) {
+        cache_evict(&s->cache, s->opts.cache_bytes, s->applied < s->persisted ? s->applied : s->persisted);
+        index_start(s);
+        spare_start(s);
+        hard_hint(s);
+        flush_start(s);
+    }
+    store_unref(s);
+}
+
+void flush_init(struct dl_store *s)
+{
+    for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++) {
+        s->flush_jobs[i].s = s;
+        s->flush_jobs[i].job.run = flush_run;
+        s->flush_jobs[i].job.done = flush_done;
+    }
+}
+
+void flush_release(struct dl_store *s)
+{
+    for (uint32_t i = 0; i < s->queue.count; i++)
+        buf_unref(s->queue.items[i].buf);
+    release_cuts(s, &s->queue);
+    free(s->queue.items);
+    for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++)
+        free(s->flush_jobs[i].taken.items);
+}
