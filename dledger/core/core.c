@@ -183,6 +183,13 @@ static void dispatch(struct dl_core *core, const struct dl_event *event)
  * ---------------------------------------------------------------------------------------------------------------------
  */
 
+/* A learner does not stand, it only no longer claims to know a leader. */
+static void forget_leader(struct dl_core *core)
+{
+    core_become_follower(core, core->hard.term, DL_NOBODY);
+    core->election_due_ms = core_election_due(core);
+}
+
 static void run_timers(struct dl_core *core)
 {
     core->heartbeat_now = false;
@@ -195,8 +202,11 @@ static void run_timers(struct dl_core *core)
         }
         core->heartbeat_now = true;
         core->heartbeat_due_ms = core->now_ms + core->opts.heartbeat_ms;
-    } else if (core->is_voter && core->now_ms >= core->election_due_ms) {
-        vote_stand(core);
+    } else if (core->now_ms >= core->election_due_ms) {
+        if (core->is_voter)
+            vote_stand(core);
+        else
+            forget_leader(core);
     }
 }
 
@@ -207,7 +217,7 @@ static uint64_t next_wake(const struct dl_core *core)
             core->handover.target != DL_NOBODY && core->handover.deadline_ms < core->heartbeat_due_ms;
         return ends_sooner ? core->handover.deadline_ms : core->heartbeat_due_ms;
     }
-    return core->is_voter ? core->election_due_ms : core->now_ms + core->opts.election_max_ms;
+    return core->election_due_ms;
 }
 
 /* ---- The door

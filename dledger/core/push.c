@@ -62,7 +62,7 @@ bool push_quorum_alive(const struct dl_core *core)
 /* A peer that answered the push sent at t was loyal to us for election_min_ms from some moment after t. */
 bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
 {
-    if (core->role != DL_LEADER || core->commit < core->term_start || transfer_voids_lease(core))
+    if (core->role != DL_LEADER || core->commit < core->term_start)
         return false;
     uint64_t sent_ms[DL_PEERS_MAX];
     for (uint32_t i = 0; i < core->opts.members.count; i++)
@@ -70,6 +70,8 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
     uint64_t margin_ms =
         core->opts.election_min_ms / 8 + 1; /* clocks may run that much apart within one lease */
     uint64_t since_ms = members_reached(&core->opts.members, sent_ms);
+    if (core->handover.asked_ms > 0 && since_ms <= core->handover.asked_ms + core->opts.election_max_ms)
+        return false; /* the lease was given up for a hand-over: see internal.h */
     return since_ms > 0 && since_ms + core->opts.election_min_ms > now_ms + margin_ms;
 }
 

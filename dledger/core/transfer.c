@@ -1,13 +1,13 @@
 /*
  * transfer.c - leadership hand-over (dissertation 3.10) and the preferred leader.
  *
- *     request -> no more submits -> target has everything -> TIMEOUT_NOW -> target stands, exempt from
- * loyalty -> we follow |                                        (repeated with the heartbeats)
+ *     request -> no more submits -> target has everything -> TIMEOUT_NOW -> target stands -> we follow
+ *                     |                                   (and with each heartbeat)
  *                     +-- one election time-out later: failed, submits are taken again
  *
- * The preferred leader is a wish. It is fulfilled only while the group is well: the lease holds, the
- * wished-for replica answers and lacks next to nothing, and after each failure the next try waits twice as
- * long.
+ * The preferred leader is a wish. It is fulfilled only while the group is well: for some time without a break
+ * the lease held, the wished-for replica answered and lacked next to nothing. After each failure that time
+ * doubles.
  */
 #include "dledger/core/internal.h"
 
@@ -64,16 +64,26 @@ void transfer_on_request(struct dl_core *core, dl_peer_t peer)
         begin(core, peer);
 }
 
+/* The group is well and `peer` could lead it at once. */
+static bool is_fit(const struct dl_core *core, dl_peer_t peer)
+{
+    int slot = members_slot(&core->opts.members, peer);
+    const struct progress *progress = &core->progress[slot];
+    return dl_core_lease_valid(core, core->now_ms) && answers(core, slot) && !progress->comparing &&
+           progress->match + PREFERRED_LAG_MAX >= core->trail.last;
+}
+
 static void yield_to_preferred(struct dl_core *core)
 {
     dl_peer_t preferred = core->opts.preferred;
     struct handover *handover = &core->handover;
-    if (!core->heartbeat_now || preferred == DL_NOBODY || preferred == core->opts.self ||
-        core->now_ms < handover->preferred_next_ms || !dl_core_lease_valid(core, core->now_ms))
+    if (!core->heartbeat_now || preferred == DL_NOBODY || preferred == core->opts.self)
         return;
-    int slot = members_slot(&core->opts.members, preferred);
-    const struct progress *progress = &core->progress[slot];
-    if (progress->comparing || !answers(core, slot) || progress->match + PREFERRED_LAG_MAX < core->trail.last)
+    if (!is_fit(core, preferred)) {
+        handover->preferred_next_ms = core->now_ms + handover->preferred_wait_ms;
+        return;
+    }
+    if (core->now_ms < handover->preferred_next_ms)
         return;
     begin(core, preferred);
     handover->preferred_next_ms = core->now_ms + handover->preferred_wait_ms;
@@ -98,24 +108,19 @@ void transfer_advance(struct dl_core *core)
         return;
     core_say(core, DL_MSG_TIMEOUT_NOW, handover->target)->sent_ms = core->now_ms;
     handover->asked = true;
-    handover->asked_ms[slot] = core->now_ms;
+    handover->asked_ms = core->now_ms;
 }
 
-bool transfer_voids_lease(const struct dl_core *core)
+bool transfer_is_over(const struct dl_core *core, uint64_t asked_ms)
 {
-    for (uint32_t i = 0; i < core->opts.members.count; i++)
-        if (core->handover.asked_ms[i] > 0 && core->progress[i].lease_ms <= core->handover.asked_ms[i])
-            return true;
-    return false;
+    return asked_ms != 0 && core->echo_ms > asked_ms + core->opts.election_max_ms;
 }
 
-/* Only from the leader we follow, and only if we have heard nothing later from it: by then it may have given
- * up and hold its lease again. */
 void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
 {
     const struct dl_msg *msg = event->msg;
-    bool stale = msg->sent_ms != 0 && msg->sent_ms < core->echo_ms;
     if (core->is_voter && core->role == DL_FOLLOWER && core->leader == msg->from &&
-        core->hard.term == msg->term && !stale && core->hard.term < CORE_TERM_MAX)
-        vote_campaign(core, true);
+        core->hard.term == msg->term && core->hard.term < CORE_TERM_MAX &&
+        !transfer_is_over(core, msg->sent_ms))
+        vote_campaign(core, true, msg->sent_ms);
 }

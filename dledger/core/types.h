@@ -87,8 +87,9 @@ struct dl_msg {
     dl_term_t prev_term;
     dl_index_t first, last; /* APPEND: range of entries; the bytes travel beside the message */
     dl_index_t commit;      /* leader's commit index */
-    uint64_t sent_ms;       /* leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease.
-                               Also in TIMEOUT_NOW: one older than what was heard since is void; 0 = not told */
+    uint64_t sent_ms; /* leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease. Also
+                               in TIMEOUT_NOW, and from there in the VOTE_REQ (transfer) of the one so asked:
+                               tells a late hand-over from a current one; 0 = not told */
 
     /* PUSH_RSP */
     bool success;          /* false: logs differ at prev_index; hint_* say where to try next */

@@ -14,26 +14,36 @@
 
 #include "dledger/core/internal.h"
 
-static void ask(struct dl_core *core, dl_peer_t to, bool pre, bool transfer)
+static struct dl_msg *ask(struct dl_core *core, dl_peer_t to)
 {
     struct dl_msg *msg = core_say(core, DL_MSG_VOTE_REQ, to);
-    msg->term = core->hard.term + pre;
-    msg->pre = pre;
-    msg->transfer = transfer;
     msg->last_index = core->trail.last;
     msg->last_term = trail_last_term(&core->trail);
+    return msg;
 }
 
-static void ask_all(struct dl_core *core, bool pre, bool transfer)
+static void ask_before(struct dl_core *core, dl_peer_t to)
+{
+    struct dl_msg *msg = ask(core, to);
+    msg->pre = true;
+    msg->term++;
+}
+
+/* Iterate over the voters but ourselves, from *slot on. */
+static bool next_voter(const struct dl_core *core, uint32_t *slot, dl_peer_t *peer)
 {
     const struct dl_members *members = &core->opts.members;
-    for (uint32_t i = 0; i < members->count; i++)
-        if (members->voter[i] && (int)i != core->self_slot)
-            ask(core, members->id[i], pre, transfer);
+    while (*slot < members->count && (!members->voter[*slot] || (int)*slot == core->self_slot))
+        ++*slot;
+    if (*slot == members->count)
+        return false;
+    *peer = members->id[(*slot)++];
+    return true;
 }
 
 void vote_stand(struct dl_core *core)
 {
+    dl_peer_t peer;
     core->election_due_ms = core_election_due(core);
     if (core->hard.term >= CORE_TERM_MAX)
         return;
@@ -43,20 +53,26 @@ void vote_stand(struct dl_core *core)
     memset(core->granted, 0, sizeof(core->granted));
     core->granted[core->self_slot] = true;
     if (members_majority(&core->opts.members, core->granted))
-        vote_campaign(core, false);
+        vote_campaign(core, false, 0);
     else
-        ask_all(core, true, false);
+        for (uint32_t slot = 0; next_voter(core, &slot, &peer);)
+            ask_before(core, peer);
 }
 
-void vote_campaign(struct dl_core *core, bool transfer)
+void vote_campaign(struct dl_core *core, bool transfer, uint64_t asked_ms)
 {
+    dl_peer_t peer;
     core_become_follower(core, core->hard.term + 1, DL_NOBODY);
     core->role = DL_CANDIDATE;
     core->hard.vote = core->opts.self;
     core->election_due_ms = core_election_due(core);
     core->elections++;
     memset(core->granted, 0, sizeof(core->granted)); /* our own vote counts when it is durable */
-    ask_all(core, false, transfer);
+    for (uint32_t slot = 0; next_voter(core, &slot, &peer);) {
+        struct dl_msg *msg = ask(core, peer);
+        msg->transfer = transfer;
+        msg->sent_ms = asked_ms;
+    }
 }
 
 void vote_on_hard_persisted(struct dl_core *core)
@@ -111,7 +127,7 @@ static void on_pre_request(struct dl_core *core, const struct dl_msg *msg, bool 
     answer(core, msg, granted);
     /* It did not hear the leader either: when we asked it before it may have. */
     if (!granted && core->role == DL_PRECANDIDATE && !rival_is_better(core, msg))
-        ask(core, msg->from, true, false);
+        ask_before(core, msg->from);
 }
 
 void vote_on_request(struct dl_core *core, const struct dl_event *event)
@@ -119,7 +135,7 @@ void vote_on_request(struct dl_core *core, const struct dl_event *event)
     const struct dl_msg *msg = event->msg;
     if (!core->is_voter || !members_is_voter(&core->opts.members, msg->from))
         return;
-    bool exempt = msg->transfer && !msg->pre;
+    bool exempt = msg->transfer && !msg->pre && !transfer_is_over(core, msg->sent_ms);
     bool loyal = !exempt && (core->role == DL_LEADER || core->now_ms < core->loyal_until_ms);
     if (msg->pre) {
         on_pre_request(core, msg, loyal);
@@ -156,7 +172,7 @@ void vote_on_reply(struct dl_core *core, const struct dl_event *event)
     if (!members_majority(&core->opts.members, core->granted))
         return;
     if (msg->pre)
-        vote_campaign(core, false);
+        vote_campaign(core, false, 0);
     else if (core->granted[core->self_slot])
         core_become_leader(core);
 }
