@@ -1,7 +1,8 @@
 /*
  * buf.h - ref-counted bytes, and a growing text/bytes builder that is born with a maximum.
  *
- * A `struct buf` is written by its maker and never changes once shared. References may be taken and dropped from any thread.
+ * A `struct buf` is written by its maker and never changes once shared. References may be taken and dropped from any
+ * thread.
  */
 #ifndef COMMON_BUF_H
 #define COMMON_BUF_H
@@ -15,7 +16,7 @@
 
 struct buf {
     atomic_uint refs;
-    uint32_t len;  /* bytes in use; set by the maker before sharing */
+    uint32_t len; /* bytes in use; set by the maker before sharing */
     uint32_t cap;
     uint8_t data[];
 };
@@ -32,7 +33,10 @@ struct bld {
     size_t max_bytes;
     bool full;
 };
-static inline struct bld bld_of(size_t max_bytes) { return (struct bld){NULL, max_bytes, false}; }
+static inline struct bld bld_of(size_t max_bytes)
+{
+    return (struct bld){NULL, max_bytes, false};
+}
 void bld_bytes(struct bld *w, const void *data, size_t len);
 void bld_str(struct bld *w, struct str s);
 void bld_fmt(struct bld *w, const char *fmt, ...) PRINTF_LIKE(2, 3);

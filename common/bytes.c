@@ -30,6 +30,21 @@ bool str_to_i64(struct str s, int64_t *out)
     return true;
 }
 
+size_t i64_text(int64_t v, char dst[I64_TEXT_MAX])
+{
+    char digits[I64_TEXT_MAX], *p = digits + sizeof(digits);
+    uint64_t left = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    do {
+        *--p = (char)('0' + left % 10);
+        left /= 10;
+    } while (left > 0);
+    if (v < 0)
+        *--p = '-';
+    size_t len = (size_t)(digits + sizeof(digits) - p);
+    memcpy(dst, p, len);
+    return len;
+}
+
 bool str_copy(struct str s, char *dst, size_t dst_size)
 {
     if (dst_size == 0)

@@ -1,5 +1,6 @@
 /*
- * clock.h - the only reader of time. The loop, the broker's front and the tools call it; dledger/core and broker/state get time as a parameter.
+ * clock.h - the only reader of time. The loop, the broker's front and the tools call it; dledger/core and
+ * broker/state get time as a parameter.
  */
 #ifndef COMMON_CLOCK_H
 #define COMMON_CLOCK_H

@@ -107,10 +107,12 @@ static int each_line(char *line, size_t len, uint32_t number,
 int conf_each_property(struct str text, int (*fn)(void *arg, uint32_t line, struct str key, struct str value),
                        void *arg)
 {
-    char *line = malloc(text.len + 1);
+    if (text.len == 0)
+        return 0;
+    char *line = malloc(text.len);
     if (line == NULL)
         fatal("out of memory for %zu bytes of settings", text.len);
-    const char *p = text.p, *end = text.p + text.len;
+    const char *p = text.p, *end = p + text.len;
     uint32_t number = 0;
     int rc = 0;
     while (p < end && rc == 0) {

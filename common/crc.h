@@ -1,6 +1,6 @@
 /*
- * crc.h - CRC32C (Castagnoli; SSE4.2 when the CPU has it, table otherwise) for our files, and zlib's CRC-32 (by libdeflate,
- * carry-less multiply) for RocketMQ's bodyCRC and registration bodies. Any thread.
+ * crc.h - CRC32C (Castagnoli; SSE4.2 when the CPU has it, table otherwise) for our files, and zlib's CRC-32 (by
+ * libdeflate, carry-less multiply) for RocketMQ's bodyCRC and registration bodies. Any thread.
  */
 #ifndef COMMON_CRC_H
 #define COMMON_CRC_H

@@ -8,14 +8,14 @@
 #ifndef COMMON_ENSURE_H
 #define COMMON_ENSURE_H
 
-#define MUSTCHECK __attribute__((warn_unused_result))
+#define MUSTCHECK              __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Stop the process when `cond` does not hold. `cond` is one fact and has no side effect. Any thread. */
-#define ENSURE(cond)                                                                                         \
-    do {                                                                                                     \
-        if (__builtin_expect(!(cond), 0))                                                                    \
-            ensure_failed(#cond, __FILE__, __LINE__);                                                        \
+#define ENSURE(cond)                                  \
+    do {                                              \
+        if (__builtin_expect(!(cond), 0))             \
+            ensure_failed(#cond, __FILE__, __LINE__); \
     } while (0)
 
 _Noreturn void ensure_failed(const char *cond, const char *file, int line);

@@ -27,7 +27,9 @@ struct json {
 struct json_doc; /* owns all nodes and texts */
 
 /* Parse the whole text. nodes_max bounds memory (e.g. 200000). On failure *out is NULL and err says what and
- * at which byte. Free with json_free. */
+ * at which byte. Free with json_free.
+ * A reference is replaced by a copy (it counts for nodes_max and depth). One that leads nowhere is null; in the copy of
+ * something that encloses the reference, the reference itself is null. The last of two members with one name holds. */
 int json_parse(struct str text, uint32_t nodes_max, struct json_doc **out, struct err *err) MUSTCHECK;
 const struct json *json_root(const struct json_doc *doc);
 void json_free(struct json_doc *doc); /* NULL is allowed */
@@ -35,9 +37,10 @@ void json_free(struct json_doc *doc); /* NULL is allowed */
 /* Lookups are total: NULL node in, default out. */
 const struct json *json_get(const struct json *object, const char *key);
 struct str json_str(const struct json *node); /* STRING or NUMBER text, else {NULL,0} */
-int64_t json_i64(const struct json *node,
-                 int64_t def);                     /* NUMBER or numeric STRING (fractions cut), BOOL 0/1 */
-bool json_bool(const struct json *node, bool def); /* BOOL, or STRING "true"/"false" */
+/* NUMBER or numeric STRING (fractions cut), BOOL 0/1. */
+int64_t json_i64(const struct json *node, int64_t def);
+/* BOOL, or STRING "true"/"false". */
+bool json_bool(const struct json *node, bool def);
 struct str json_get_str(const struct json *object, const char *key);
 int64_t json_get_i64(const struct json *object, const char *key, int64_t def);
 bool json_get_bool(const struct json *object, const char *key, bool def);
@@ -67,5 +70,8 @@ void jw_i64(struct jw *w, int64_t v);
 void jw_bool(struct jw *w, bool v);
 void jw_double(struct jw *w, double v);
 void jw_raw(struct jw *w, struct str json); /* already encoded value */
+
+/* A parsed node and all below it (at most 64 deep, as the parser guarantees); keys that were objects become strings. */
+void jw_node(struct jw *w, const struct json *node);
 
 #endif

@@ -8,21 +8,33 @@
 #define ONES  0x0101010101010101u
 #define HIGHS 0x8080808080808080u
 
-/* Nonzero when one of the 8 bytes of `word` equals `byte`. */
+/* High bits at the bytes of `word` that equal `byte`. Bits above the lowest one may be wrong: only that one is
+ * looked at. */
 static uint64_t word_has(uint64_t word, uint8_t byte)
 {
     uint64_t x = word ^ (ONES * byte);
     return (x - ONES) & ~x & HIGHS;
 }
 
+/* The same for bytes that cannot stand in every string as they are: control, quote, backslash, DEL and beyond. */
+static uint64_t word_special(uint64_t word)
+{
+    uint64_t control = (word - ONES * 0x20) & ~word & HIGHS;
+    return control | (word & HIGHS) | word_has(word, '"') | word_has(word, '\\') | word_has(word, 0x7F);
+}
+
+static bool is_special(unsigned char c)
+{
+    return c < 0x20 || c >= 0x7F || c == '"' || c == '\\';
+}
+
 const char *jsonstr_end(const char *p, const char *end, bool *escaped)
 {
     for (;;) {
-        while (end - p >= 8) {
+        uint64_t found = 0;
+        for (; end - p >= 8 && found == 0; p += found != 0 ? __builtin_ctzll(found) / 8 : 8) {
             uint64_t word = get_le64(p);
-            if ((word_has(word, '"') | word_has(word, '\\')) != 0)
-                break;
-            p += 8;
+            found = word_has(word, '"') | word_has(word, '\\');
         }
         while (p < end && *p != '"' && *p != '\\')
             p++;
@@ -35,6 +47,20 @@ const char *jsonstr_end(const char *p, const char *end, bool *escaped)
             return NULL;
         p += 2;
     }
+}
+
+/* First special byte from p, or end. */
+static const unsigned char *plain_end(const unsigned char *p, const unsigned char *end)
+{
+    while (end - p >= 8) {
+        uint64_t found = word_special(get_le64(p));
+        if (found != 0)
+            return p + __builtin_ctzll(found) / 8;
+        p += 8;
+    }
+    while (p < end && !is_special(*p))
+        p++;
+    return p;
 }
 
 static char *put_utf8(char *dst, uint32_t c)
@@ -238,17 +264,33 @@ static size_t quote_one(struct bld *out, const unsigned char *p, size_t left, bo
     return len > 0 ? len : 1;
 }
 
+/* Most strings need no escape: one append. */
+static void quote_plain(struct bld *out, struct str s)
+{
+    uint8_t *room = bld_room(out, s.len + 2);
+    if (room == NULL)
+        return;
+    room[0] = '"';
+    if (s.len > 0)
+        memcpy(room + 1, s.p, s.len);
+    room[s.len + 1] = '"';
+}
+
 void jsonstr_quote(struct bld *out, struct str s, bool ascii)
 {
-    const unsigned char *p = (const unsigned char *)s.p, *end = p + s.len;
+    const unsigned char *run = (const unsigned char *)s.p, *end = s.len > 0 ? run + s.len : run;
+    const unsigned char *p = plain_end(run, end);
+    if (p == end) {
+        quote_plain(out, s);
+        return;
+    }
     bld_bytes(out, "\"", 1);
     while (p < end) {
-        const unsigned char *run = p;
-        while (p < end && *p >= 0x20 && *p < 0x7F && *p != '"' && *p != '\\')
-            p++;
         bld_bytes(out, run, (size_t)(p - run));
-        if (p < end)
-            p += quote_one(out, p, (size_t)(end - p), ascii);
+        p += quote_one(out, p, (size_t)(end - p), ascii);
+        run = p;
+        p = plain_end(p, end);
     }
+    bld_bytes(out, run, (size_t)(p - run));
     bld_bytes(out, "\"", 1);
 }

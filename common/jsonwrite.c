@@ -106,8 +106,9 @@ void jw_cstr(struct jw *w, const char *s)
 
 void jw_i64(struct jw *w, int64_t v)
 {
+    char digits[I64_TEXT_MAX];
     place(w, BEFORE_VALUE);
-    bld_fmt(w->out, "%lld", (long long)v);
+    bld_bytes(w->out, digits, i64_text(v, digits));
 }
 
 void jw_bool(struct jw *w, bool v)
@@ -136,4 +137,36 @@ void jw_raw(struct jw *w, struct str json)
 {
     place(w, BEFORE_VALUE);
     bld_str(w->out, json);
+}
+
+void jw_node(struct jw *w, const struct json *node)
+{
+    switch (node->type) {
+    case JSON_OBJECT:
+        jw_object(w);
+        for (const struct json *n = node->first; n != NULL; n = n->next) {
+            jw_key_str(w, n->key);
+            jw_node(w, n);
+        }
+        jw_end_object(w);
+        break;
+    case JSON_ARRAY:
+        jw_array(w);
+        for (const struct json *n = node->first; n != NULL; n = n->next)
+            jw_node(w, n);
+        jw_end_array(w);
+        break;
+    case JSON_STRING:
+        jw_str(w, node->text);
+        break;
+    case JSON_NUMBER:
+        jw_raw(w, node->text);
+        break;
+    case JSON_BOOL:
+        jw_bool(w, node->boolean);
+        break;
+    case JSON_NULL:
+        jw_raw(w, STR("null"));
+        break;
+    }
 }

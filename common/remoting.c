@@ -457,18 +457,11 @@ void remoting_put_str(struct remoting_out *out, const char *key, struct str valu
 
 void remoting_put_i64(struct remoting_out *out, const char *key, int64_t value)
 {
-    char digits[24], *p = digits + sizeof(digits);
-    uint64_t left = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    do {
-        *--p = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    if (value < 0)
-        *--p = '-';
-    size_t len = (size_t)(digits + sizeof(digits) - p);
+    char digits[I64_TEXT_MAX];
+    size_t len = i64_text(value, digits);
     ENSURE(len <= sizeof(out->text) - out->text_len);
     char *text = out->text + out->text_len;
-    memcpy(text, p, len);
+    memcpy(text, digits, len);
     out->text_len += (uint32_t)len;
     remoting_put_str(out, key, (struct str){text, len});
 }
@@ -478,28 +471,42 @@ void remoting_put_bool(struct remoting_out *out, const char *key, bool value)
     remoting_put_str(out, key, value ? STR("true") : STR("false"));
 }
 
+static void encode_number(struct bld *w, struct str lead, int32_t value)
+{
+    char digits[I64_TEXT_MAX];
+    bld_str(w, lead);
+    bld_bytes(w, digits, i64_text(value, digits));
+}
+
+static void encode_fields(const struct remoting_out *out, struct bld *w)
+{
+    bld_str(w, STR(",\"extFields\":{"));
+    for (uint32_t i = 0; i < out->field_count; i++) {
+        if (i > 0)
+            bld_bytes(w, ",", 1);
+        jsonstr_quote(w, out->fields[i].key, false);
+        bld_bytes(w, ":", 1);
+        jsonstr_quote(w, out->fields[i].value, false);
+    }
+    bld_bytes(w, "}", 1);
+}
+
 /* Members in alphabetical order, as Java writes them. */
 static void encode_json(const struct remoting_out *out, struct bld *w)
 {
-    bld_fmt(w, "{\"code\":%d", out->code);
-    if (out->field_count > 0 || out->with_fields) {
-        bld_str(w, STR(",\"extFields\":{"));
-        for (uint32_t i = 0; i < out->field_count; i++) {
-            if (i > 0)
-                bld_bytes(w, ",", 1);
-            jsonstr_quote(w, out->fields[i].key, false);
-            bld_bytes(w, ":", 1);
-            jsonstr_quote(w, out->fields[i].value, false);
-        }
-        bld_bytes(w, "}", 1);
-    }
-    bld_fmt(w, ",\"flag\":%d,\"language\":\"%s\",\"opaque\":%d", out->flag,
-            languages[language_of(out->language)], out->opaque);
+    encode_number(w, STR("{\"code\":"), out->code);
+    if (out->field_count > 0 || out->with_fields)
+        encode_fields(out, w);
+    encode_number(w, STR(",\"flag\":"), out->flag);
+    bld_str(w, STR(",\"language\":\""));
+    bld_str(w, str_of(languages[language_of(out->language)]));
+    encode_number(w, STR("\",\"opaque\":"), out->opaque);
     if (out->remark.p != NULL) {
         bld_str(w, STR(",\"remark\":"));
         jsonstr_quote(w, out->remark, false);
     }
-    bld_fmt(w, ",\"version\":%d}", out->version);
+    encode_number(w, STR(",\"version\":"), out->version);
+    bld_bytes(w, "}", 1);
 }
 
 static int encode_binary(const struct remoting_out *out, struct bld *b)

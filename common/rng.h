@@ -1,12 +1,15 @@
 /*
- * rng.h - a small seeded generator (xoshiro256** seeded by splitmix64). Not for secrets. Entropy is read once, in main.
+ * rng.h - a small seeded generator (xoshiro256** seeded by splitmix64). Not for secrets. Entropy is read once,
+ * in main.
  */
 #ifndef COMMON_RNG_H
 #define COMMON_RNG_H
 
 #include <stdint.h>
 
-struct rng { uint64_t s[4]; };
+struct rng {
+    uint64_t s[4];
+};
 
 void rng_seed(struct rng *r, uint64_t seed);
 uint64_t rng_next(struct rng *r);

@@ -1,6 +1,6 @@
 /*
- * fuzz_json.c - any text as JSON: what parses is written and must parse again to the same tree. The same text also goes through the splitter of
- * settings files.
+ * fuzz_json.c - any text as JSON: what parses is written and must parse again to the same tree. The same text also goes
+ * through the splitter of settings files.
  */
 #include <stdlib.h>
 

@@ -64,7 +64,8 @@ static int decode(const uint8_t *frame, size_t size)
     return rc;
 }
 
-/* The bytes as a header (the first one chooses form and body length) in a sound frame, which the fuzzer would seldom hit. */
+/* The bytes as a header (the first one chooses form and body length) in a sound frame, which the fuzzer would seldom
+ * hit. */
 static void fuzz_header(const uint8_t *data, size_t size)
 {
     size_t body_len = data[0] >> 1;

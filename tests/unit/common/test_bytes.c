@@ -41,6 +41,23 @@ START_TEST(test_str_to_i64)
 }
 END_TEST
 
+START_TEST(test_i64_text)
+{
+    static const struct {
+        int64_t value;
+        const char *text;
+    } cases[] = {{0, "0"},
+                 {7, "7"},
+                 {-10, "-10"},
+                 {INT64_MAX, "9223372036854775807"},
+                 {INT64_MIN, "-9223372036854775808"}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char text[I64_TEXT_MAX];
+        ck_assert(str_is((struct str){text, i64_text(cases[i].value, text)}, cases[i].text));
+    }
+}
+END_TEST
+
 START_TEST(test_str_helpers)
 {
     char dst[5];
@@ -166,6 +183,7 @@ int main(void)
     Suite *s = suite_create("bytes");
     TCase *tc = tcase_create("bytes");
     tcase_add_test(tc, test_str_to_i64);
+    tcase_add_test(tc, test_i64_text);
     tcase_add_test(tc, test_str_helpers);
     tcase_add_test(tc, test_reader_orders);
     tcase_add_test(tc, test_reader_stays_bad);
