@@ -145,14 +145,13 @@ struct str message_property(struct str properties, const char *key)
 }
 
 /* What a first byte of UTF-8 promises (Unicode 15, table 3-7): bytes that follow, and the range of the first
- * of them, by which over-long forms, surrogates and values past U+10FFFF are told. */
+ * of them, by which over-long forms and values past U+10FFFF are told. */
 struct utf8_lead {
     uint8_t from, to, follow, low, high;
 };
 static const struct utf8_lead utf8_leads[] = {
-    {0xC2, 0xDF, 1, 0x80, 0xBF}, {0xE0, 0xE0, 2, 0xA0, 0xBF}, {0xE1, 0xEC, 2, 0x80, 0xBF},
-    {0xED, 0xED, 2, 0x80, 0x9F}, {0xEE, 0xEF, 2, 0x80, 0xBF}, {0xF0, 0xF0, 3, 0x90, 0xBF},
-    {0xF1, 0xF3, 3, 0x80, 0xBF}, {0xF4, 0xF4, 3, 0x80, 0x8F},
+    {0xC2, 0xDF, 1, 0x80, 0xBF}, {0xE0, 0xE0, 2, 0xA0, 0xBF}, {0xE1, 0xEF, 2, 0x80, 0xBF},
+    {0xF0, 0xF0, 3, 0x90, 0xBF}, {0xF1, 0xF3, 3, 0x80, 0xBF}, {0xF4, 0xF4, 3, 0x80, 0x8F},
 };
 
 #define UTF8_REPLACEMENT 0xFFFDu
@@ -177,7 +176,7 @@ static uint32_t utf8_next(const uint8_t **p, const uint8_t *end)
             return UTF8_REPLACEMENT;
         point = point << 6 | (*(*p)++ & 0x3Fu);
     }
-    return point;
+    return point >= 0xD800 && point <= 0xDFFF ? UTF8_REPLACEMENT : point; /* one for all three bytes */
 }
 
 int32_t message_tag_hash(struct str tag)
