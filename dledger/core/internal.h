@@ -27,11 +27,11 @@ struct handover {
     dl_peer_t target;     /* DL_NOBODY: none under way */
     uint64_t deadline_ms; /* then it has failed and submits are taken again */
     bool asked;           /* TIMEOUT_NOW was sent in this attempt */
-    /* When TIMEOUT_NOW was last sent in this term, 0 = never. The target may act on it long after the
+    /* Deadline of the newest attempt in which TIMEOUT_NOW was sent. The target may act on it long after the
      * attempt has failed, and its election is exempt from loyalty. Therefore the lease is void until a majority
      * has answered a push sent after the deadline: who has heard such a push knows that the attempt is over,
      * and is loyal again (transfer_is_over). */
-    uint64_t asked_ms;
+    uint64_t void_until_ms;
     uint64_t preferred_next_ms; /* not before: try the preferred leader */
     uint64_t preferred_wait_ms; /* grows with each failure */
 };
@@ -103,8 +103,8 @@ static inline dl_peer_t core_peer(const struct dl_core *core, uint32_t slot)
 
 /* ---- vote.c ---- */
 void vote_stand(struct dl_core *core); /* begin a pre-vote round */
-/* Raise the term and ask for real. `asked_ms`: the leader's clock when it asked for this election. */
-void vote_campaign(struct dl_core *core, bool transfer, uint64_t asked_ms);
+/* Raise the term and ask for real. `deadline_ms`: when the hand-over ends by the leader's clock. */
+void vote_campaign(struct dl_core *core, bool transfer, uint64_t deadline_ms);
 void vote_on_request(struct dl_core *core, const struct dl_event *event);
 void vote_on_reply(struct dl_core *core, const struct dl_event *event);
 void vote_on_hard_persisted(struct dl_core *core);
@@ -131,9 +131,8 @@ void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
 /* A leader's step: end an attempt that took too long, ask a target that is ready, yield to the preferred
  * leader. */
 void transfer_advance(struct dl_core *core);
-/* True when we have heard the leader say something after the deadline of the hand-over for which it asked at
- * `asked_ms` of its clock (0: not told). */
-bool transfer_is_over(const struct dl_core *core, uint64_t asked_ms);
+/* True when we have heard the leader say something after `deadline_ms` of its clock (0: not told). */
+bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms);
 
 /* ---- check.c ---- */
 struct core_before {

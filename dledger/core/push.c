@@ -70,9 +70,8 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
     uint64_t margin_ms =
         core->opts.election_min_ms / 8 + 1; /* clocks may run that much apart within one lease */
     uint64_t since_ms = members_reached(&core->opts.members, sent_ms);
-    if (core->handover.asked_ms > 0 && since_ms <= core->handover.asked_ms + core->opts.election_max_ms)
-        return false; /* the lease was given up for a hand-over: see internal.h */
-    return since_ms > 0 && since_ms + core->opts.election_min_ms > now_ms + margin_ms;
+    return since_ms > core->handover.void_until_ms &&
+           since_ms + core->opts.election_min_ms > now_ms + margin_ms;
 }
 
 /* ---- Answers

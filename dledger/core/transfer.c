@@ -106,14 +106,14 @@ void transfer_advance(struct dl_core *core)
     int slot = members_slot(&core->opts.members, handover->target);
     if (core->progress[slot].match < core->trail.last || (handover->asked && !core->heartbeat_now))
         return;
-    core_say(core, DL_MSG_TIMEOUT_NOW, handover->target)->sent_ms = core->now_ms;
+    core_say(core, DL_MSG_TIMEOUT_NOW, handover->target)->sent_ms = handover->deadline_ms;
     handover->asked = true;
-    handover->asked_ms = core->now_ms;
+    handover->void_until_ms = handover->deadline_ms;
 }
 
-bool transfer_is_over(const struct dl_core *core, uint64_t asked_ms)
+bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms)
 {
-    return asked_ms != 0 && core->echo_ms > asked_ms + core->opts.election_max_ms;
+    return deadline_ms != 0 && core->echo_ms > deadline_ms;
 }
 
 void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)

@@ -87,9 +87,10 @@ struct dl_msg {
     dl_term_t prev_term;
     dl_index_t first, last; /* APPEND: range of entries; the bytes travel beside the message */
     dl_index_t commit;      /* leader's commit index */
-    uint64_t sent_ms; /* leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease. Also
-                               in TIMEOUT_NOW, and from there in the VOTE_REQ (transfer) of the one so asked:
-                               tells a late hand-over from a current one; 0 = not told */
+    /* Leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease.
+     * TIMEOUT_NOW, and the VOTE_REQ (transfer) of the one so asked: when the hand-over ends by that clock, 0 = not
+     * told. Who has heard the leader later than that knows that it is over. */
+    uint64_t sent_ms;
 
     /* PUSH_RSP */
     bool success;          /* false: logs differ at prev_index; hint_* say where to try next */

@@ -59,7 +59,7 @@ void vote_stand(struct dl_core *core)
             ask_before(core, peer);
 }
 
-void vote_campaign(struct dl_core *core, bool transfer, uint64_t asked_ms)
+void vote_campaign(struct dl_core *core, bool transfer, uint64_t deadline_ms)
 {
     dl_peer_t peer;
     core_become_follower(core, core->hard.term + 1, DL_NOBODY);
@@ -71,7 +71,7 @@ void vote_campaign(struct dl_core *core, bool transfer, uint64_t asked_ms)
     for (uint32_t slot = 0; next_voter(core, &slot, &peer);) {
         struct dl_msg *msg = ask(core, peer);
         msg->transfer = transfer;
-        msg->sent_ms = asked_ms;
+        msg->sent_ms = deadline_ms;
     }
 }
 
