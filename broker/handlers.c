@@ -30,10 +30,11 @@ const struct dispatch_row handler_rows[] = {
     {GET_MIN_OFFSET, "GET_MIN_OFFSET", handle_offset_min, READ},
     {GET_EARLIEST_MSG_STORETIME, "GET_EARLIEST_MSG_STORETIME", handle_earliest_time, READ},
     {GET_ALL_CONSUMER_OFFSET, "GET_ALL_CONSUMER_OFFSET", handle_offsets_all, READ},
-    /* clients: each replica knows who is connected to it; consumers heartbeat to all */
+    /* clients: each replica knows who is connected to it, and consumers heartbeat to all; the leader is asked, because a
+     * replica that has just started knows only some yet */
     {HEART_BEAT, "HEART_BEAT", handle_heartbeat, ROW_LOCAL},
     {UNREGISTER_CLIENT, "UNREGISTER_CLIENT", handle_unregister, ROW_LOCAL},
-    {GET_CONSUMER_LIST_BY_GROUP, "GET_CONSUMER_LIST_BY_GROUP", handle_consumer_list, ROW_LOCAL},
+    {GET_CONSUMER_LIST_BY_GROUP, "GET_CONSUMER_LIST_BY_GROUP", handle_consumer_list, READ},
     {CHECK_CLIENT_CONFIG, "CHECK_CLIENT_CONFIG", handle_check_client_config, ROW_LOCAL},
     /* queue locks of orderly consumers: replicated state */
     {LOCK_BATCH_MQ, "LOCK_BATCH_MQ", handle_lock, WRITE},
@@ -57,18 +58,14 @@ const struct dispatch_row handler_rows[] = {
     {GET_BROKER_RUNTIME_INFO, "GET_BROKER_RUNTIME_INFO", handle_runtime_info, ROW_LOCAL},
     {GET_BROKER_CONFIG, "GET_BROKER_CONFIG", handle_get_config, ROW_LOCAL},
     {GET_TOPIC_STATS_INFO, "GET_TOPIC_STATS_INFO", handle_topic_stats, READ},
-    {GET_CONSUMER_CONNECTION_LIST, "GET_CONSUMER_CONNECTION_LIST", handle_consumer_connections, ROW_LOCAL},
-    {GET_PRODUCER_CONNECTION_LIST, "GET_PRODUCER_CONNECTION_LIST", handle_producer_connections, ROW_LOCAL},
-    {GET_ALL_PRODUCER_INFO, "GET_ALL_PRODUCER_INFO", handle_all_producers, ROW_LOCAL},
+    {GET_CONSUMER_CONNECTION_LIST, "GET_CONSUMER_CONNECTION_LIST", handle_consumer_connections, READ},
+    {GET_PRODUCER_CONNECTION_LIST, "GET_PRODUCER_CONNECTION_LIST", handle_producer_connections, READ},
+    {GET_ALL_PRODUCER_INFO, "GET_ALL_PRODUCER_INFO", handle_all_producers, READ},
     {GET_CONSUME_STATS, "GET_CONSUME_STATS", handle_consume_stats, READ},
     {QUERY_TOPIC_CONSUME_BY_WHO, "QUERY_TOPIC_CONSUME_BY_WHO", handle_topic_groups, READ},
     {QUERY_TOPICS_BY_CONSUMER, "QUERY_TOPICS_BY_CONSUMER", handle_topics_of_group, READ},
-    {QUERY_SUBSCRIPTION_BY_CONSUMER, "QUERY_SUBSCRIPTION_BY_CONSUMER", handle_subscription, ROW_LOCAL},
-    {GET_CONSUMER_RUNNING_INFO, "GET_CONSUMER_RUNNING_INFO", handle_running_info, ROW_LOCAL},
-    {CONSUME_MESSAGE_DIRECTLY, "CONSUME_MESSAGE_DIRECTLY", handle_consume_directly, ROW_LOCAL},
-    {INVOKE_BROKER_TO_RESET_OFFSET, "INVOKE_BROKER_TO_RESET_OFFSET", handle_reset_offset, READ},
-    {INVOKE_BROKER_TO_GET_CONSUMER_STATUS, "INVOKE_BROKER_TO_GET_CONSUMER_STATUS", handle_consumer_status,
-     ROW_LOCAL},
+    {QUERY_SUBSCRIPTION_BY_CONSUMER, "QUERY_SUBSCRIPTION_BY_CONSUMER", handle_subscription, READ},
+    {GET_CONSUMER_RUNNING_INFO, "GET_CONSUMER_RUNNING_INFO", handle_running_info, READ},
     /* the log itself */
     {RAFT_STATUS, "RAFT_STATUS", handle_raft_status, ROW_LOCAL},
     {RAFT_TRANSFER, "RAFT_TRANSFER", handle_raft_transfer, READ},

@@ -99,17 +99,6 @@ static void ignore_outcome(struct front *f, void *ctx, int err, const struct dl_
     free(ctx);
 }
 
-static void propose_packed(struct front *f, uint32_t kind, const ProtobufCMessage *m, front_done_fn done,
-                           void *ctx)
-{
-    uint8_t body[COMMAND_MAX_BYTES];
-    size_t len = protobuf_c_message_get_packed_size(m);
-
-    ENSURE(len <= sizeof(body)); /* names were checked by the callers */
-    protobuf_c_message_pack(m, body);
-    front_propose(f, kind, body, len, done, ctx);
-}
-
 static void propose_topic(struct front *f, struct str name, uint32_t queues, uint32_t perm,
                           front_done_fn done, void *ctx)
 {
@@ -125,7 +114,7 @@ static void propose_topic(struct front *f, struct str name, uint32_t queues, uin
     put.topic = &topic;
     put.now_ms = clock_wall_ms();
     put.create_only = true;
-    propose_packed(f, CMD_TOPIC_PUT, &put.base, done, ctx);
+    front_propose_message(f, CMD_TOPIC_PUT, &put.base, done, ctx);
 }
 
 static void want_topic(struct front *f, const char *name, uint32_t queues, uint32_t perm)
@@ -243,7 +232,7 @@ static void propose_group(struct front *f, struct str name, front_done_fn done, 
     put.config_json = (char *)body->data;
     put.now_ms = clock_wall_ms();
     put.create_only = true;
-    propose_packed(f, CMD_GROUP_PUT, &put.base, done, ctx);
+    front_propose_message(f, CMD_GROUP_PUT, &put.base, done, ctx);
     buf_unref(body);
 }
 

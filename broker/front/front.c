@@ -17,6 +17,16 @@ static void on_arrival(void *arg, const struct topic *t, uint32_t queue_id, uint
     hold_on_arrival(f->hold, t, queue_id, max_offset);
 }
 
+static void on_second(void *arg)
+{
+    struct front *f = arg;
+
+    front_rate_sample(&f->rates.put, metric_get(&f->counters.sends));
+    front_rate_sample(&f->rates.get, metric_get(&f->counters.pull_messages));
+    front_rate_sample(&f->rates.pulls, metric_get(&f->counters.pulls));
+    timer_start(&f->second, 1000);
+}
+
 void front_init(struct front *f, const struct dispatch_row *rows, uint32_t row_count)
 {
     dispatch_init(&f->dispatch, rows, row_count, f);
@@ -29,10 +39,13 @@ void front_init(struct front *f, const struct dispatch_row *rows, uint32_t row_c
     f->gather = gather_new(f);
     f->hold = hold_new(f);
     state_on_arrival(f->state, on_arrival, f);
+    timer_init(&f->second, f->loop, on_second, f);
+    timer_start(&f->second, 0);
 }
 
 void front_release(struct front *f)
 {
+    timer_release(&f->second);
     hold_free(f->hold);
     gather_free(f->gather);
     clients_free(f->clients);

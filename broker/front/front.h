@@ -12,6 +12,7 @@
 #ifndef BROKER_FRONT_FRONT_H
 #define BROKER_FRONT_FRONT_H
 
+#include "broker/front/rate.h"
 #include "broker/front/settings.h"
 #include "broker/state/state.h"
 #include "common/dispatch.h"
@@ -43,6 +44,7 @@ struct front_counters {
 
 struct front {
     struct settings *settings;
+    struct conf *conf; /* the table behind settings */
     struct loop *loop;
     struct dl_node *node;
     struct dl_transport *transport;
@@ -68,6 +70,10 @@ struct front {
     struct park *park;
     struct pushes *pushes;
     struct front_counters counters;
+    struct {
+        struct front_rate put, get, pulls;
+    } rates;
+    struct timer second;
     void (*register_now)(void *arg); /* tell the nameservers soon: topics or role changed */
     void *register_arg;
 };
@@ -104,22 +110,32 @@ struct kept *gate_keep(struct front *f, const struct request *req);
 void gate_again(struct front *f, struct kept *k);
 void gate_drop(struct kept *k);
 const struct reply_to *gate_reply(const struct kept *k);
+struct front *gate_front(const struct kept *k);
+/* Its time for finding a leader begins anew (it was held by a leader until now). */
+void gate_extend(struct kept *k);
 
 /* ---- propose.c: sends and commands waiting for commit
  * -------------------------------------------------------- */
 
 #define PROPOSAL_TIMEOUT_MS 5000u
 
-/* Propose a command (a packed protobuf message, copied) and call done exactly once, never inside this call: 0
+/* Propose an entry and call done exactly once, never inside this call: 0
  * with the entry and its result; or ERR_NOT_LEADER, ERR_BUSY, ERR_LOST, ERR_TOO_LARGE: surely not stored; or
  * ERR_TIMEOUT: undecided for PROPOSAL_TIMEOUT_MS. `ctx` is the caller's. */
 typedef void (*front_done_fn)(struct front *f, void *ctx, int err, const struct dl_entry *e,
                               const struct state_result *result);
-void front_propose(struct front *f, uint32_t kind, const void *body, size_t len, front_done_fn done,
-                   void *ctx);
 /* The same with a buffer that has DL_RECORD_HEAD free bytes in front (messages: no copy); the reference is
  * handed over. */
 void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, front_done_fn done, void *ctx);
+/* The same with a protobuf message of proto/command.proto (its `base`). */
+struct ProtobufCMessage;
+void front_propose_message(struct front *f, uint32_t kind, const struct ProtobufCMessage *m,
+                           front_done_fn done, void *ctx);
+/* `count` proposals of one request, answered together: "ok" when all were applied, else the first refusal. Give joint_done and the joint to each. */
+struct joint;
+struct joint *joint_new(const struct request *req, uint32_t count);
+void joint_done(struct front *f, void *ctx, int err, const struct dl_entry *e,
+                const struct state_result *result);
 /* Answer for a failed proposal: maps ERR_* to RocketMQ's codes with a remark that says what is known. */
 void front_reply_failed(const struct reply_to *to, int err);
 
@@ -148,6 +164,9 @@ bool front_group_name_ok(struct str name);
 /* ---- forms.c
  * -------------------------------------------------------------------------------------------------- */
 
+/* handle_offset.c: load the index block of `offset` and dispatch the request again. */
+void front_load_rows_again(struct front *f, struct request *req, struct str topic, uint32_t queue_id,
+                           uint64_t offset);
 const char *front_role_name(enum dl_role role);
 
 /* JSON forms several handlers and register.c share. `_members` write into an object already begun. */

@@ -99,6 +99,16 @@ const struct reply_to *gate_reply(const struct kept *k)
     return &k->reply;
 }
 
+void gate_extend(struct kept *k)
+{
+    k->deadline_ms = loop_now_ms(k->f->loop) + (uint64_t)k->f->settings->park_read_ms;
+}
+
+struct front *gate_front(const struct kept *k)
+{
+    return k->f;
+}
+
 void gate_again(struct front *f, struct kept *k)
 {
     struct kept *outer = f->again;

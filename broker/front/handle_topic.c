@@ -18,55 +18,6 @@
 /* ---- create, change, delete
  * ---------------------------------------------------------------------------------------- */
 
-/* One or more proposals that are answered together. */
-struct changing {
-    struct reply_to reply;
-    uint32_t left;
-    bool answered;
-};
-
-static void on_changed(struct front *f, void *ctx, int err, const struct dl_entry *e,
-                       const struct state_result *r)
-{
-    struct changing *c = ctx;
-
-    (void)e;
-    c->left--;
-    if (!c->answered && err != 0) {
-        front_reply_failed(&c->reply, err);
-        c->answered = true;
-    } else if (!c->answered && r->code != 0) {
-        reply_code(&c->reply, r->code, "%s", r->remark);
-        c->answered = true;
-    }
-    if (c->left > 0)
-        return;
-    if (!c->answered)
-        reply_ok(&c->reply);
-    free(c);
-    f->register_now(f->register_arg);
-}
-
-static struct changing *changing_new(const struct request *req, uint32_t count)
-{
-    struct changing *c = calloc(1, sizeof(*c));
-
-    ENSURE(c != NULL);
-    c->reply = req->reply;
-    c->left = count;
-    return c;
-}
-
-static void propose(struct front *f, uint32_t kind, const ProtobufCMessage *m, struct changing *c)
-{
-    size_t len = protobuf_c_message_get_packed_size(m);
-    struct buf *b = buf_new(DL_RECORD_HEAD + len);
-
-    protobuf_c_message_pack(m, b->data + DL_RECORD_HEAD);
-    b->len = (uint32_t)(DL_RECORD_HEAD + len);
-    front_propose_buf(f, kind, b, on_changed, c);
-}
-
 /* What 17 and 18 say about a topic, as text with NUL. */
 struct topic_wish {
     char name[TOPIC_NAME_MAX + 1], filter[16];
@@ -127,7 +78,7 @@ static const char *wish_fault(struct front *f, const struct topic_wish *t)
     return NULL;
 }
 
-static void propose_wish(struct front *f, struct topic_wish *t, struct changing *c)
+static void propose_wish(struct front *f, struct topic_wish *t, struct joint *c)
 {
     Ledgermq__Command__TopicConfig config = LEDGERMQ__COMMAND__TOPIC_CONFIG__INIT;
     Ledgermq__Command__TopicPut put = LEDGERMQ__COMMAND__TOPIC_PUT__INIT;
@@ -142,7 +93,7 @@ static void propose_wish(struct front *f, struct topic_wish *t, struct changing 
     config.attributes = t->attributes;
     put.topic = &config;
     put.now_ms = clock_wall_ms();
-    propose(f, CMD_TOPIC_PUT, &put.base, c);
+    front_propose_message(f, CMD_TOPIC_PUT, &put.base, joint_done, c);
 }
 
 void handle_topic_put(struct request *req)
@@ -169,7 +120,7 @@ void handle_topic_put(struct request *req)
                    "%s: %s", t.name, fault);
         return;
     }
-    propose_wish(f, &t, changing_new(req, 1));
+    propose_wish(f, &t, joint_new(req, 1));
 }
 
 static bool read_wish(const struct json *node, struct topic_wish *t)
@@ -190,7 +141,7 @@ void handle_topic_put_list(struct request *req)
     struct err err;
     const struct json *list;
     struct topic_wish t;
-    struct changing *c;
+    struct joint *c;
 
     if (json_parse(req->cmd->body, LIST_NODES_MAX, &doc, &err) != 0) {
         reply_err(&req->reply, &err);
@@ -209,7 +160,7 @@ void handle_topic_put_list(struct request *req)
     if (json_count(list) == 0) {
         reply_ok(&req->reply);
     } else {
-        c = changing_new(req, json_count(list));
+        c = joint_new(req, json_count(list));
         for (const struct json *n = list->first; n != NULL; n = n->next) {
             ENSURE(read_wish(n, &t));
             propose_wish(f, &t, c);
@@ -232,7 +183,7 @@ void handle_topic_delete(struct request *req)
     }
     del.name = name;
     del.now_ms = clock_wall_ms();
-    propose(f, CMD_TOPIC_DELETE, &del.base, changing_new(req, 1));
+    front_propose_message(f, CMD_TOPIC_DELETE, &del.base, joint_done, joint_new(req, 1));
 }
 
 /* ---- read

@@ -45,21 +45,19 @@ void handle_check_client_config(struct request *req); /* 46 */
 /* handle_lock.c */
 void handle_lock(struct request *req);   /* 41 */
 void handle_unlock(struct request *req); /* 42 */
-/* handle_admin.c */
-void handle_runtime_info(struct request *req);         /* 28 */
-void handle_get_config(struct request *req);           /* 26 */
-void handle_topic_stats(struct request *req);          /* 202 */
+/* handle_consumer.c */
 void handle_consumer_connections(struct request *req); /* 203 */
 void handle_producer_connections(struct request *req); /* 204 */
 void handle_all_producers(struct request *req);        /* 328 */
-void handle_consume_stats(struct request *req);        /* 208 */
-void handle_topic_groups(struct request *req);         /* 300 */
-void handle_topics_of_group(struct request *req);      /* 343 */
 void handle_subscription(struct request *req);         /* 345 */
 void handle_running_info(struct request *req);         /* 307 */
-void handle_consume_directly(struct request *req);     /* 309 */
-void handle_reset_offset(struct request *req);         /* 222 */
-void handle_consumer_status(struct request *req);      /* 223 */
+/* handle_stats.c */
+void handle_runtime_info(struct request *req);    /* 28 */
+void handle_get_config(struct request *req);      /* 26 */
+void handle_topic_stats(struct request *req);     /* 202 */
+void handle_consume_stats(struct request *req);   /* 208 */
+void handle_topic_groups(struct request *req);    /* 300 */
+void handle_topics_of_group(struct request *req); /* 343 */
 /* handle_raft.c: our own verbs for mqadmin */
 void handle_raft_status(struct request *req);   /* RAFT_STATUS */
 void handle_raft_transfer(struct request *req); /* RAFT_TRANSFER */

@@ -9,8 +9,9 @@
  * Refusals known at once are still reported from the next turn: `done` never runs inside front_propose.
  */
 #include <stdlib.h>
-#include <string.h>
 #include <sys/queue.h>
+
+#include <protobuf-c/protobuf-c.h>
 
 #include "broker/front/gate.h"
 #include "common/codes.h"
@@ -101,12 +102,13 @@ void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, front_do
     TAILQ_INSERT_TAIL(&ps->waiting, p, link);
 }
 
-void front_propose(struct front *f, uint32_t kind, const void *body, size_t len, front_done_fn done,
-                   void *ctx)
+void front_propose_message(struct front *f, uint32_t kind, const ProtobufCMessage *m, front_done_fn done,
+                           void *ctx)
 {
+    size_t len = protobuf_c_message_get_packed_size(m);
     struct buf *b = buf_new(DL_RECORD_HEAD + len);
 
-    memcpy(b->data + DL_RECORD_HEAD, body, len);
+    protobuf_c_message_pack(m, b->data + DL_RECORD_HEAD);
     b->len = (uint32_t)(DL_RECORD_HEAD + len);
     front_propose_buf(f, kind, b, done, ctx);
 }
@@ -128,6 +130,43 @@ void front_reply_failed(const struct reply_to *to, int err)
     default:
         reply_code(to, err_rmq_code(err), "%s", err_text(err));
     }
+}
+
+struct joint {
+    struct reply_to reply;
+    uint32_t left;
+    bool answered;
+};
+
+struct joint *joint_new(const struct request *req, uint32_t count)
+{
+    struct joint *j = calloc(1, sizeof(*j));
+
+    ENSURE(j != NULL && count > 0);
+    j->reply = req->reply;
+    j->left = count;
+    return j;
+}
+
+void joint_done(struct front *f, void *ctx, int err, const struct dl_entry *e,
+                const struct state_result *result)
+{
+    struct joint *j = ctx;
+
+    (void)f;
+    (void)e;
+    if (!j->answered && err != 0) {
+        front_reply_failed(&j->reply, err);
+        j->answered = true;
+    } else if (!j->answered && result->code != 0) {
+        reply_code(&j->reply, result->code, "%s", result->remark);
+        j->answered = true;
+    }
+    if (--j->left > 0)
+        return;
+    if (!j->answered)
+        reply_ok(&j->reply);
+    free(j);
 }
 
 struct proposals *proposals_new(struct front *f)

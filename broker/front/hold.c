@@ -1,0 +1,191 @@
+/*
+ * hold.c - see hold.h. Held pulls hang under their queue; arrivals only mark the queue, so that a burst of entries in one turn wakes each pull once.
+ */
+#include "broker/front/hold.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "broker/front/pull.h"
+
+#define HOLD_MAX      200000u /* more pulls than this are answered "not found" at once */
+#define HOLD_SWEEP_MS 100u
+
+TAILQ_HEAD(pull_list, pull);
+
+struct held_queue {
+    UT_hash_handle hh;
+    TAILQ_ENTRY(held_queue) marked_link;
+    struct pull_list pulls;
+    bool marked;
+    uint32_t key_len;
+    char key[]; /* queue id, topic */
+};
+
+struct hold {
+    struct front *f;
+    struct held_queue *queues;
+    TAILQ_HEAD(, held_queue) marked;
+    uint64_t count;
+    struct timer sweep;
+};
+
+static uint32_t make_key(char *key, const char *topic, uint32_t queue_id)
+{
+    size_t len = strlen(topic);
+
+    memcpy(key, &queue_id, 4);
+    memcpy(key + 4, topic, len);
+    return (uint32_t)(4 + len);
+}
+
+static struct held_queue *find(const struct hold *h, const char *topic, uint32_t queue_id)
+{
+    char key[4 + TOPIC_NAME_MAX + 1];
+    uint32_t len = make_key(key, topic, queue_id);
+    struct held_queue *q;
+
+    HASH_FIND(hh, h->queues, key, len, q);
+    return q;
+}
+
+void hold_add(struct hold *h, struct pull *p)
+{
+    struct held_queue *q = find(h, p->topic, p->queue_id);
+
+    if (h->count >= HOLD_MAX) {
+        pull_expire(p);
+        return;
+    }
+    if (q == NULL) {
+        q = calloc(1, sizeof(*q) + 4 + TOPIC_NAME_MAX + 1);
+        ENSURE(q != NULL);
+        TAILQ_INIT(&q->pulls);
+        q->key_len = make_key(q->key, p->topic, p->queue_id);
+        HASH_ADD_KEYPTR(hh, h->queues, q->key, q->key_len, q);
+    }
+    if (h->count++ == 0)
+        timer_start(&h->sweep, HOLD_SWEEP_MS);
+    TAILQ_INSERT_TAIL(&q->pulls, p, link);
+}
+
+static void queue_release(struct hold *h, struct held_queue *q)
+{
+    if (!TAILQ_EMPTY(&q->pulls) || q->marked)
+        return;
+    HASH_DEL(h->queues, q);
+    free(q);
+}
+
+void hold_on_arrival(struct hold *h, const struct topic *t, uint32_t queue_id, uint64_t max_offset)
+{
+    struct held_queue *q;
+
+    (void)max_offset;
+    if (h->count == 0)
+        return;
+    q = find(h, t->name, queue_id);
+    if (q == NULL || q->marked)
+        return;
+    q->marked = true;
+    TAILQ_INSERT_TAIL(&h->marked, q, marked_link);
+}
+
+static void take_all(struct hold *h, struct held_queue *q, struct pull_list *out)
+{
+    struct pull *p;
+
+    TAILQ_CONCAT(out, &q->pulls, link);
+    TAILQ_FOREACH(p, out, link)
+        h->count--;
+}
+
+void hold_run(struct hold *h)
+{
+    struct held_queue *q;
+
+    while ((q = TAILQ_FIRST(&h->marked)) != NULL) {
+        struct pull_list run = TAILQ_HEAD_INITIALIZER(run);
+        struct pull *p;
+
+        TAILQ_REMOVE(&h->marked, q, marked_link);
+        q->marked = false;
+        take_all(h, q, &run);
+        queue_release(h, q);
+        while ((p = TAILQ_FIRST(&run)) != NULL) {
+            TAILQ_REMOVE(&run, p, link);
+            pull_run(p);
+        }
+    }
+}
+
+static void on_sweep(void *arg)
+{
+    struct hold *h = arg;
+    uint64_t now_ms = loop_now_ms(h->f->loop);
+    struct held_queue *q, *next_queue;
+
+    HASH_ITER(hh, h->queues, q, next_queue) {
+        struct pull *p = TAILQ_FIRST(&q->pulls), *next;
+
+        for (; p != NULL; p = next) {
+            next = TAILQ_NEXT(p, link);
+            if (now_ms < p->hold_until_ms)
+                continue;
+            TAILQ_REMOVE(&q->pulls, p, link);
+            h->count--;
+            pull_expire(p);
+        }
+        queue_release(h, q);
+    }
+    if (h->count > 0)
+        timer_start(&h->sweep, HOLD_SWEEP_MS);
+}
+
+static void empty(struct hold *h, void (*give)(struct pull *p))
+{
+    struct pull_list all = TAILQ_HEAD_INITIALIZER(all);
+    struct held_queue *q, *next;
+    struct pull *p;
+
+    HASH_ITER(hh, h->queues, q, next) {
+        take_all(h, q, &all);
+        if (q->marked)
+            TAILQ_REMOVE(&h->marked, q, marked_link);
+        q->marked = false;
+        while ((p = TAILQ_FIRST(&all)) != NULL) {
+            TAILQ_REMOVE(&all, p, link);
+            give(p);
+        }
+        queue_release(h, q);
+    }
+}
+
+void hold_on_not_serving(struct hold *h)
+{
+    empty(h, pull_return);
+}
+
+uint64_t hold_count(const struct hold *h)
+{
+    return h->count;
+}
+
+struct hold *hold_new(struct front *f)
+{
+    struct hold *h = calloc(1, sizeof(*h));
+
+    ENSURE(h != NULL);
+    h->f = f;
+    TAILQ_INIT(&h->marked);
+    timer_init(&h->sweep, f->loop, on_sweep, h);
+    return h;
+}
+
+void hold_free(struct hold *h)
+{
+    empty(h, pull_expire);
+    timer_release(&h->sweep);
+    free(h);
+}
