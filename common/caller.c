@@ -1,11 +1,13 @@
 /*
  * caller.c - requests out, answers in, matched by opaque.
  *
- * Pending requests live in a table indexed by the low bits of their opaque: as the opaques are ours to choose, one whose place is taken is
- * skipped, so places never collide; the table doubles when half full. A binary heap of opaques orders the deadlines, and one timer is set for
- * the earliest. Whatever ends a request goes through `finish`, so each callback is called once.
+ * Pending requests live in a table indexed by the low bits of their opaque: as the opaques are ours to
+ * choose, one whose place is taken is skipped, so places never collide; the table doubles when half full. A
+ * binary heap of opaques orders the deadlines, and one timer is set for the earliest. Whatever ends a request
+ * goes through `finish`, so each callback is called once.
  *
- * Callbacks may send again or free the caller. `busy` counts the callers of callbacks on the stack; the memory goes when it is 0.
+ * Callbacks may send again or free the caller. `busy` counts the callers of callbacks on the stack; the
+ * memory goes when it is 0.
  */
 #include "common/caller.h"
 
@@ -175,8 +177,8 @@ static void finish(struct caller *c, struct pending *p, int err, const struct re
     fn(arg, err, cmd);
 }
 
-/* End all that are pending now, not what their callbacks send. When one of those frees the caller, the rest is called inside caller_free:
- * the list is the caller's, not this function's. Between enter and leave. */
+/* End all that are pending now, not what their callbacks send. When one of those frees the caller, the rest
+ * is called inside caller_free: the list is the caller's, not this function's. Between enter and leave. */
 static void fail_all(struct caller *c)
 {
     c->ended = realloc(c->ended, (c->ended_count + c->count + 1) * sizeof(*c->ended));

@@ -25,7 +25,7 @@
 #define CONN_SLOT_BITS          20u
 #define CONN_SLOTS_MAX          (1u << CONN_SLOT_BITS)
 #define CONN_SLOTS_FIRST        64u
-#define CONN_READ_TURN_BYTES    (256u * 1024)
+#define CONN_READ_TURN_BYTES    (128u * 1024)
 #define CONN_WRITE_TURN_BYTES   (8u * 1024 * 1024)
 #define CONN_WRITE_VECTORS      64
 #define CONN_DRAIN_MS           5000u /* conn_close_after_write gives the peer so long to take the rest */
@@ -207,6 +207,15 @@ static void refuse_frame(struct conn *conn, int rc)
     conn_end(conn, rc);
 }
 
+/* Everything is written and our direction is shut. Closing with unread bytes would reset the connection, and
+ * the peer could lose what we wrote last: read and drop until it closes as well. */
+static void discard_some(struct conn *conn)
+{
+    ssize_t n = read(conn->fd, conn->net->scratch, sizeof(conn->net->scratch));
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+        conn_end(conn, 0);
+}
+
 /* Read once. Returns how many bytes came; 0: nothing more to do for now. */
 static size_t read_some(struct conn *conn)
 {
@@ -234,6 +243,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct conn *conn = arg;
     loop_woke(conn->net->loop);
+    if (conn->draining) {
+        discard_some(conn);
+        return;
+    }
     if (conn->in.stopped) {
         int rc = framer_resume(&conn->in, take_frame, conn);
         if (rc != 0 && conn->state == CONN_OPEN)
@@ -275,6 +288,15 @@ static void await_writable(struct conn *conn, bool wanted)
         event_del(&conn->ev_write);
 }
 
+/* The last byte is written; what is left to do is to learn that the peer has it. */
+static void drained(struct conn *conn)
+{
+    if (shutdown(conn->fd, SHUT_WR) != 0)
+        conn_end(conn, 0);
+    else
+        ENSURE(event_add(&conn->ev_read, NULL) == 0);
+}
+
 static void write_out(struct conn *conn)
 {
     struct iovec iov[CONN_WRITE_VECTORS];
@@ -300,7 +322,7 @@ static void write_out(struct conn *conn)
     }
     await_writable(conn, false);
     if (conn->draining)
-        conn_end(conn, 0);
+        drained(conn);
 }
 
 /* Runs last in a turn. */
@@ -375,16 +397,14 @@ void conn_close_after_write(struct conn *conn)
 {
     if (conn->state == CONN_CLOSED || conn->draining)
         return;
-    if (conn->state == CONN_OPEN && conn->out.bytes == 0) {
-        conn_end(conn, 0);
-        return;
-    }
     conn->draining = true;
     conn->drain_ms = loop_now_ms(conn->net->loop);
-    if (conn->state == CONN_OPEN) {
-        event_del(&conn->ev_read);
-        arm_deadline(conn);
-    }
+    if (conn->state != CONN_OPEN)
+        return;
+    event_del(&conn->ev_read);
+    arm_deadline(conn);
+    if (conn->out.bytes == 0)
+        drained(conn);
 }
 
 /* ---- opening ---- */
@@ -410,7 +430,7 @@ static void open_now(struct conn *conn)
     if (conn->out.bytes > 0)
         queued(conn);
     else if (conn->draining)
-        conn_end(conn, 0);
+        drained(conn);
 }
 
 bool conn_accepted(struct listener *l, int fd, const struct sockaddr_in *peer)

@@ -57,6 +57,8 @@ struct conn *conn_connect(struct loop *loop, const char *host, uint16_t port, co
                           const struct conn_limits *limits, void *user);
 void conn_close(struct conn *conn); /* drops waiting output; on_close(0) follows in this turn's end, never
                                        inside this call */
+/* Write what waits, then shut our direction and wait, 5 s in all, for the peer to close; on_close(0) follows.
+ * No more frames are handed out and no more output is taken. */
 void conn_close_after_write(struct conn *conn);
 
 /* Queue bytes. Copied / by reference (one reference is handed over) / several parts of one frame. After close

@@ -1,9 +1,10 @@
 /*
  * http.c - see http.h.
  *
- * evhttp 2.1 neither limits its connections nor tells when one goes. So this file makes their bufferevents and keeps a reference to each:
- * one that evhttp has freed has lost its callbacks (bufferevent_free takes them away first) and leaves the list at the next sweep.
- * When the list is full the listening socket is disabled and a timer sweeps until there is room.
+ * evhttp 2.1 neither limits its connections nor tells when one goes. So this file makes their bufferevents
+ * and keeps a reference to each: one that evhttp has freed has lost its callbacks (bufferevent_free takes
+ * them away first) and leaves the list at the next sweep. When the list is full the listening socket is
+ * disabled and a timer sweeps until there is room.
  */
 #include "common/http.h"
 

@@ -1,8 +1,9 @@
 /*
- * http.h - a small HTTP door on libevent's evhttp: health, metrics, status for the console. GET and HEAD only.
+ * http.h - a small HTTP door on libevent's evhttp: health, metrics, status for the console. GET and HEAD
+ * only.
  *
- * Answers are made on the loop from what is in memory, so handlers must be quick. Header and body sizes, connections and waiting are
- * limited; when the connections are used up, accepting rests until one ends.
+ * Answers are made on the loop from what is in memory, so handlers must be quick. Header and body sizes,
+ * connections and waiting are limited; when the connections are used up, accepting rests until one ends.
  */
 #ifndef COMMON_HTTP_H
 #define COMMON_HTTP_H

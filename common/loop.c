@@ -199,7 +199,10 @@ void loop_run(struct loop *loop)
 {
     while (!atomic_load(&loop->stopping))
         turn(loop, false, 0);
+    /* The lock waits for loop_stop to let go of it: the loop may be freed after this. */
+    pthread_mutex_lock(&loop->mutex);
     atomic_store(&loop->stopping, false);
+    pthread_mutex_unlock(&loop->mutex);
 }
 
 void loop_turn(struct loop *loop, uint32_t max_wait_ms)
@@ -207,7 +210,7 @@ void loop_turn(struct loop *loop, uint32_t max_wait_ms)
     turn(loop, true, max_wait_ms);
 }
 
-/* With the mutex held: the caller must write to the eventfd after unlocking when this returns true. */
+/* With the mutex held: true when the loop sleeps or is about to, and nobody has woken it yet. */
 static bool must_wake(struct loop *loop)
 {
     bool wake = loop->waiting;
@@ -215,6 +218,7 @@ static bool must_wake(struct loop *loop)
     return wake;
 }
 
+/* With the mutex held, so that the loop cannot be freed meanwhile. */
 static void wake(struct loop *loop)
 {
     uint64_t one = 1;
@@ -226,9 +230,7 @@ void loop_stop(struct loop *loop)
 {
     pthread_mutex_lock(&loop->mutex);
     atomic_store(&loop->stopping, true);
-    bool asleep = must_wake(loop);
-    /* Under the lock: after loop_run has returned its caller may free the loop. */
-    if (asleep)
+    if (must_wake(loop))
         wake(loop);
     pthread_mutex_unlock(&loop->mutex);
 }

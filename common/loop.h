@@ -16,13 +16,15 @@
 struct loop;
 struct event_base;
 
-struct loop *loop_new(void);
+struct loop *loop_new(void); /* SIGPIPE is ignored from then on */
+/* Connections that are still there get their on_close (0) inside; posted work that has not run is dropped.
+ * Timers must have been released, HTTP doors closed. NULL is allowed. */
 void loop_free(struct loop *loop);
 void loop_run(struct loop *loop); /* until loop_stop */
 void loop_stop(struct loop *loop);
 /* One turn, blocking for at most max_wait_ms (tests, tools). */
 void loop_turn(struct loop *loop, uint32_t max_wait_ms);
-/* Monotonic milliseconds read once per turn. */
+/* Monotonic milliseconds read once per turn (between turns: now). */
 uint64_t loop_now_ms(const struct loop *loop);
 /* Run fn(arg) on the loop thread in its next pass, in order of posting. Any thread. Wakes the loop. */
 void loop_post(struct loop *loop, void (*fn)(void *arg), void *arg);
@@ -37,7 +39,8 @@ struct timer {
     void (*fn)(void *arg);
     void *arg;
 };
-void timer_init(struct timer *t, struct loop *loop, void (*fn)(void *arg), void *arg);
+void timer_init(struct timer *t, struct loop *loop, void (*fn)(void *arg),
+                void *arg);                           /* *t must stay where it is */
 void timer_start(struct timer *t, uint32_t after_ms); /* one shot; restarts when running; 0 = next turn */
 void timer_stop(struct timer *t);
 void timer_release(struct timer *t); /* stops it; required before its memory goes */

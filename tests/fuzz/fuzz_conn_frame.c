@@ -1,8 +1,10 @@
 /*
- * fuzz_conn_frame.c - the frame cutter over arbitrary bytes in arbitrary chunks, against a cutter so simple that it is right.
+ * fuzz_conn_frame.c - the frame cutter over arbitrary bytes in arbitrary chunks, against a cutter so simple
+ * that it is right.
  *
  * Input: u8 seed of the chunk lengths | u8 how often the taker stops | the stream.
- * Required: the same frames in the same order whatever the chunks, the same error, memory within twice what has come.
+ * Required: the same frames in the same order whatever the chunks, the same error, memory within twice what
+ * has come.
  */
 #include <stdint.h>
 #include <stdlib.h>

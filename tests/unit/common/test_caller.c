@@ -1,4 +1,5 @@
-/* test_caller.c - matching, deadlines, losses, reconnects, pushes, freeing inside callbacks; against a small server on the same loop. */
+/* test_caller.c - matching, deadlines, losses, reconnects, pushes, freeing inside callbacks; against a small
+ * server on the same loop. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,7 +242,8 @@ END_TEST
 
 START_TEST(test_deadlines_in_their_order)
 {
-    /* Silent ones end in order of their deadlines, not of their sending; an answered one does not end again. */
+    /* Silent ones end in order of their deadlines, not of their sending; an answered one does not end again.
+     */
     struct end ends[4] = {0};
     ask(CODE_SILENT, "", 120, on_end, &ends[0]);
     ask(CODE_SILENT, "", 40, on_end, &ends[1]);

@@ -435,11 +435,42 @@ START_TEST(test_close_after_write_delivers_first)
     server_hook = answer_and_close;
     struct conn *conn = connect_client(&limits);
     conn_write_buf(conn, frame_of(20, 'a'));
+    conn_write_buf(conn, frame_of(2u << 20, 'b')); /* never looked at; must not turn the close into a reset */
     TURN_UNTIL(client.closes == 1 && server.closes == 1);
+    ck_assert_uint_eq(server.frames, 1);
     ck_assert_uint_eq(client.frames, 1);
     ck_assert_uint_eq(client.last_len, 3u << 20);
     ck_assert_int_eq(client.why, ERR_CLOSED);
     ck_assert_int_eq(server.why, 0);
+}
+END_TEST
+
+static void just_close(struct conn *conn, const uint8_t *frame, size_t len)
+{
+    (void)frame, (void)len;
+    conn_close_after_write(conn);
+    conn_close_after_write(conn);
+}
+
+START_TEST(test_close_after_write_of_nothing)
+{
+    server_hook = just_close;
+    struct conn *conn = connect_client(&limits);
+    conn_write_buf(conn, frame_of(20, 'a'));
+    TURN_UNTIL(client.closes == 1 && server.closes == 1);
+    ck_assert_int_eq(client.why, ERR_CLOSED);
+    ck_assert_int_eq(server.why, 0);
+}
+END_TEST
+
+START_TEST(test_close_after_write_before_open)
+{
+    struct conn *conn = connect_client(&limits);
+    conn_write_buf(conn, frame_of(20, 'a'));
+    conn_close_after_write(conn);
+    TURN_UNTIL(client.closes == 1 && server.closes == 1);
+    ck_assert_uint_eq(server.frames, 1);
+    ck_assert_int_eq(client.why, 0);
 }
 END_TEST
 
@@ -616,6 +647,8 @@ int main(void)
     tcase_add_test(tc, test_peer_that_does_not_read_is_cut_off);
     tcase_add_test(tc, test_slow_reader_gets_everything);
     tcase_add_test(tc, test_close_after_write_delivers_first);
+    tcase_add_test(tc, test_close_after_write_of_nothing);
+    tcase_add_test(tc, test_close_after_write_before_open);
     tcase_add_test(tc, test_no_frame_after_close);
     tcase_add_test(tc, test_pause_holds_frames_back);
     tcase_add_test(tc, test_idle_connection_is_closed);
