@@ -264,3 +264,10 @@ func (e *env) same(wanted, got *tally) {
 }
 
 var errNotOK = errors.New("not SEND_OK")
+
+func later(a, b int) int {
+	if a > b {
+		return a
+	}
+	return b
+}

@@ -54,7 +54,7 @@ func leaderKill(e *env) string {
 		if last, seen := lastOfKey[number%keys]; ordered.consumed.add(id(m)) && seen && number < last {
 			disordered.add(id(m))
 		}
-		lastOfKey[number%keys] = max(lastOfKey[number%keys], number)
+		lastOfKey[number%keys] = later(lastOfKey[number%keys], number)
 	}, consumer.WithConsumerOrder(true))
 
 	stop := make(chan struct{})
@@ -120,6 +120,8 @@ func (s *stream) sendOne(e *env, p rocketmq.Producer, topic string, number, key 
 	}
 	s.acked.add(id)
 	now := time.Now()
-	s.longestPause = max(s.longestPause, now.Sub(s.lastAck))
+	if pause := now.Sub(s.lastAck); pause > s.longestPause {
+		s.longestPause = pause
+	}
 	s.lastAck = now
 }

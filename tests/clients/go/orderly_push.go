@@ -33,7 +33,7 @@ func orderlyPush(e *env) string {
 		if round > last+1 {
 			wrong = fmt.Sprintf("key %s: %d came after %d", key, round, last)
 		}
-		lastOfKey[key] = max(last, round)
+		lastOfKey[key] = later(last, round)
 		got.add(id(m))
 	}
 	e.listen(e.name("g"), topic, "*", saw, consumer.WithConsumerOrder(true))

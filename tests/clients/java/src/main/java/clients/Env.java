@@ -35,6 +35,8 @@ final class Env {
     static final String NAMESRV_ADDR = setting("NAMESRV_ADDR", "127.0.0.1:9876");
     private static final String RUN_ID = setting("RUN_ID", Long.toString(System.currentTimeMillis(), 36));
     private static final int POLL_ROUTES_MS = 1000;
+    /** A subscription's version that a lost race kept out of one heartbeat is in the next; till then pulls are refused. */
+    private static final int HEARTBEAT_MS = 2000;
     private static final int CHECK_EVERY_MS = 20;
 
     private final String job;
@@ -170,6 +172,7 @@ final class Env {
         consumer.setNamesrvAddr(NAMESRV_ADDR);
         consumer.setInstanceName(instance());
         consumer.setPollNameServerInterval(POLL_ROUTES_MS);
+        consumer.setHeartbeatBrokerInterval(HEARTBEAT_MS);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setConsumeThreadMin(4);
         consumer.setConsumeThreadMax(4);
@@ -182,6 +185,7 @@ final class Env {
         consumer.setNamesrvAddr(NAMESRV_ADDR);
         consumer.setInstanceName(instance());
         consumer.setPollNameServerInterval(POLL_ROUTES_MS);
+        consumer.setHeartbeatBrokerInterval(HEARTBEAT_MS);
         consumer.setConsumeFromWhere(ConsumeFromWhere.CONSUME_FROM_FIRST_OFFSET);
         consumer.setPullThreadNums(4);
         defer(consumer::shutdown);
