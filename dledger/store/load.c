@@ -170,19 +170,21 @@ static int walk(struct dl_store *s, struct segment *seg, int fd, struct place *a
     return rc;
 }
 
-/* Check the records in buf (from `at` on), drop an incomplete last one. */
+/* Check the records in buf (from `at` on); keep the good ones. A bad one behind a good one is found by the next read. */
 static int verify(struct dl_store *s, struct segment *seg, struct buf *buf, struct place *at,
                   struct place end, struct err *err)
 {
     uint32_t used = 0, prev_crc = 0;
     while (at->index < end.index && buf->len - used >= DL_RECORD_HEAD) {
         struct record_head head;
-        if (!head_fits(s, buf->data + used, *at, end, &head))
-            return bad_record(s, seg, *at, err);
-        if (head.len > buf->len - used)
+        bool fits = head_fits(s, buf->data + used, *at, end, &head);
+        if (fits && head.len > buf->len - used)
             break;
-        if (!record_crc_good(buf->data + used, &head) || (used > 0 && head.prev_crc != prev_crc))
+        if (!fits || !record_crc_good(buf->data + used, &head) || (used > 0 && head.prev_crc != prev_crc)) {
+            if (used > 0)
+                break;
             return bad_record(s, seg, *at, err);
+        }
         prev_crc = head.crc;
         used += head.len;
         at->index++;

@@ -1,0 +1,498 @@
+/* test_recovery.c - what open believes: torn tails, rot, foreign and newer data, interrupted truncation, failing disks. */
+#include <check.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/crc.h"
+#include "common/log.h"
+#include "dledger/store/meta.h"
+#include "dledger/store/segment.h"
+#include "tests/lib/storekit.h"
+
+#define FIRST_SEGMENT "log/00000000000000000000.seg"
+
+static struct storekit k;
+static struct rng rng;
+
+static void quiet(void *arg, enum log_level level, const char *line)
+{
+    (void)arg;
+    (void)level;
+    (void)line;
+}
+
+static void setup(void)
+{
+    log_set_sink(quiet, NULL);
+    rng_seed(&rng, 42);
+    storekit_init(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+
+static void teardown(void)
+{
+    storekit_release(&k);
+}
+
+static void pos_of(dl_index_t index, dl_pos_t *pos, uint32_t *len)
+{
+    struct dl_entry e;
+    ck_assert_int_eq(dl_store_entry_blocking(k.s, index, &e, &k.err), 0);
+    *pos = e.pos;
+    *len = e.len;
+    buf_unref(e.buf);
+}
+
+/* Put bytes into a file, durably. */
+static void poke(const char *path, uint64_t offset, const void *data, size_t len)
+{
+    struct disk *d = fakedisk_disk(k.fake);
+    struct iovec iov = {(void *)(uintptr_t)data, len};
+    int fd = d->ops->open(d, path, false);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(d->ops->pwritev(d, fd, &iov, 1, offset), (int)len);
+    d->ops->fdatasync(d, fd);
+    d->ops->close(d, fd);
+}
+
+static void peek(const char *path, uint64_t offset, void *data, size_t len)
+{
+    ck_assert_uint_eq(fakedisk_durable_read(k.fake, path, offset, data, len), len);
+}
+
+/* ---- torn and rotten ---- */
+
+START_TEST(a_last_record_torn_at_any_byte_is_cut)
+{
+    dl_pos_t pos;
+    uint32_t len;
+    uint8_t image[4096];
+    storekit_append_range(&k, 1, 9, 1, 100);
+    storekit_run(&k);
+    storekit_append(&k, 10, 1, 100);
+    storekit_run(&k);
+    pos_of(10, &pos, &len);
+    storekit_close(&k);
+    uint64_t offset = segment_offset(0, pos);
+    peek(FIRST_SEGMENT, offset, image, sizeof(image));
+    uint8_t torn[sizeof(image)];
+    for (uint32_t kept = 0; kept < len; kept++) {
+        memset(torn, 0, sizeof(torn)); /* neither the rest of the record nor its mark reached the disk */
+        memcpy(torn, image, kept);
+        poke(FIRST_SEGMENT, offset, torn, sizeof(torn));
+        ck_assert_msg(storekit_open(&k) == 0, "%u bytes: %s", kept, k.err.text);
+        ck_assert_uint_eq(storekit_last(&k), 9);
+        ck_assert(storekit_has(&k, 9, 1, 100));
+        storekit_append(&k, 10, 2, 50);
+        storekit_run(&k);
+        ck_assert_uint_eq(k.persisted, 10);
+        storekit_close(&k);
+        ck_assert_int_eq(storekit_open(&k), 0);
+        ck_assert(storekit_has(&k, 10, 2, 50));
+        storekit_close(&k);
+    }
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+END_TEST
+
+START_TEST(a_flipped_bit_in_durable_records_is_damage)
+{
+    dl_pos_t pos;
+    uint32_t len;
+    for (dl_index_t i = 1; i <= 10; i++) {
+        storekit_append(&k, i, 1, 100);
+        storekit_run(&k);
+    }
+    for (dl_index_t i = 1; i <= 10; i += 3) {
+        pos_of(i, &pos, &len);
+        for (uint32_t at = 0; at < len; at += 5) {
+            storekit_close(&k);
+            fakedisk_flip(k.fake, FIRST_SEGMENT, segment_offset(0, pos) + at, 0x10);
+            ck_assert_msg(storekit_open(&k) == ERR_DAMAGED, "entry %d byte %u", (int)i, at);
+            ck_assert_ptr_nonnull(strstr(k.err.text, FIRST_SEGMENT));
+            char want[64];
+            snprintf(want, sizeof(want), "entry %d is damaged (offset %d)", (int)i,
+                     (int)segment_offset(0, pos));
+            ck_assert_msg(strstr(k.err.text, want) != NULL, "%s", k.err.text);
+            fakedisk_flip(k.fake, FIRST_SEGMENT, segment_offset(0, pos) + at, 0x10);
+            ck_assert_int_eq(storekit_open(&k), 0);
+        }
+    }
+    ck_assert_uint_eq(storekit_last(&k), 10);
+}
+END_TEST
+
+START_TEST(a_hole_in_durable_records_is_damage_and_stays_it)
+{
+    uint8_t hole[512] = {0};
+    for (dl_index_t i = 1; i <= 20; i++) {
+        storekit_append(&k, i, 1, 200);
+        storekit_run(&k);
+    }
+    storekit_close(&k);
+    poke(FIRST_SEGMENT, SEGMENT_HEAD_BYTES + 512, hole, sizeof(hole));
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+}
+END_TEST
+
+START_TEST(rot_in_an_old_segment_is_found_when_its_index_file_is_gone)
+{
+    storekit_append_range(&k, 1, 1000, 1, 400);
+    storekit_run(&k);
+    storekit_close(&k);
+    fakedisk_flip(k.fake, FIRST_SEGMENT, 30000, 1);
+    ck_assert_int_eq(storekit_open(&k), 0); /* not looked at */
+    storekit_close(&k);
+    fakedisk_flip(k.fake, "log/00000000000000000000.idx", 30, 1);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+}
+END_TEST
+
+START_TEST(a_missing_segment_is_damage)
+{
+    struct disk *d = fakedisk_disk(k.fake);
+    struct dl_store_view view;
+    storekit_append_range(&k, 1, 500, 1, 400);
+    storekit_run(&k);
+    dl_store_note(k.s, 499, 499);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
+    dl_store_view(k.s, &view);
+    storekit_close(&k);
+    /* The last one: only the known commit point tells. */
+    char last[SEGMENT_PATH_MAX] = "", gap[SEGMENT_PATH_MAX];
+    for (dl_pos_t pos = 0; pos <= view.end_pos; pos++) {
+        segment_path(gap, pos);
+        if (fakedisk_file_size(k.fake, gap) >= 0)
+            strcpy(last, gap);
+    }
+    ck_assert_int_eq(d->ops->rename(d, last, "log/hidden"), 0);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+    ck_assert_int_eq(d->ops->rename(d, "log/hidden", last), 0);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    storekit_close(&k);
+    ck_assert_int_eq(d->ops->unlink(d, FIRST_SEGMENT), 0);
+    ck_assert_int_eq(storekit_open(&k), 0); /* as after a trim */
+    struct dl_core_start start;
+    dl_store_start(k.s, &start);
+    ck_assert_uint_gt(start.begin_index, 1);
+    ck_assert_uint_eq(start.end_index, 500);
+}
+END_TEST
+
+START_TEST(records_of_a_recycled_file_are_never_taken_for_new_ones)
+{
+    for (int round = 0; round < 12; round++) {
+        dl_index_t last = storekit_last(&k);
+        for (dl_index_t i = last + 1; i <= last + 200; i++)
+            storekit_append(&k, i, 1, 400);
+        storekit_run(&k);
+        last = storekit_last(&k);
+        dl_store_note(k.s, last, last);
+        dl_store_trim(k.s, last - 50);
+        storekit_run(&k);
+        storekit_crash(&k, &rng, 1);
+        ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+        ck_assert_uint_eq(storekit_last(&k), last);
+    }
+}
+END_TEST
+
+/* ---- truncation ---- */
+
+/* Crash at each call in the middle of truncate and append again: the log must be the old or the new one. */
+START_TEST(a_crash_within_a_truncation_resurrects_nothing)
+{
+    double keeps[] = {0, 0.5, 1};
+    for (int which = 0; which < 3; which++) {
+        for (uint64_t at = 1;; at++) {
+            storekit_release(&k);
+            setup();
+            storekit_append_range(&k, 1, 300, 1, 400); /* two segments and a bit */
+            storekit_run(&k);
+            fakedisk_power_off_at(k.fake, at);
+            dl_store_truncate(k.s, 20);
+            storekit_append_range(&k, 20, 30, 2, 400);
+            storekit_run(&k);
+            bool done = k.persisted == 30;
+            ck_assert(done == !fakedisk_is_off(k.fake));
+            storekit_crash(&k, &rng, keeps[which]);
+            ck_assert_msg(storekit_open(&k) == 0, "call %d: %s", (int)at, k.err.text);
+            dl_index_t last = storekit_last(&k);
+            if (done)
+                ck_assert_uint_eq(last, 30);
+            struct dl_core_start start;
+            dl_store_start(k.s, &start);
+            bool replaced = start.run_count == 2;
+            ck_assert(replaced ? last <= 30 && last >= 20 : last == 300 || last == 19);
+            for (dl_index_t i = 1; i <= last; i++)
+                ck_assert(storekit_has(&k, i, i >= 20 && replaced ? 2 : 1, 400));
+            /* Whatever was found, it goes on from there. */
+            storekit_append(&k, last + 1, 3, 400);
+            storekit_run(&k);
+            storekit_crash(&k, &rng, 0);
+            ck_assert_msg(storekit_open(&k) == 0, "call %d: %s", (int)at, k.err.text);
+            ck_assert_uint_eq(storekit_last(&k), last + 1);
+            if (done)
+                break;
+        }
+    }
+}
+END_TEST
+
+/* ---- hard state ---- */
+
+START_TEST(hard_state_survives_a_crash_at_any_call)
+{
+    for (int which = 0; which < 3; which++) {
+        for (uint64_t at = 1;; at++) {
+            storekit_release(&k);
+            setup();
+            dl_store_save_hard(k.s, (struct dl_hard){5, 2});
+            storekit_run(&k);
+            ck_assert_uint_eq(k.hard.term, 5);
+            fakedisk_power_off_at(k.fake, at);
+            dl_store_save_hard(k.s, (struct dl_hard){6, 3});
+            storekit_run(&k);
+            bool reported = k.hard.term == 6, done = !fakedisk_is_off(k.fake);
+            storekit_crash(&k, &rng, which * 0.5);
+            ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+            struct dl_core_start start;
+            dl_store_start(k.s, &start);
+            ck_assert(start.hard.term == 6 ? start.hard.vote == 3
+                                           : start.hard.term == 5 && start.hard.vote == 2);
+            ck_assert(!reported || start.hard.term == 6);
+            if (done)
+                break;
+        }
+    }
+}
+END_TEST
+
+START_TEST(later_hard_states_overtake_and_are_reported)
+{
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){2, 0});
+    dl_store_save_hard(k.s, (struct dl_hard){3, 2});
+    storekit_run(&k);
+    ck_assert_uint_eq(k.hard_reports, 1);
+    ck_assert_uint_eq(k.hard.term, 3);
+    ck_assert_uint_eq(k.hard.vote, 2);
+}
+END_TEST
+
+START_TEST(one_bad_slot_is_repaired_two_are_damage)
+{
+    dl_store_save_hard(k.s, (struct dl_hard){7, 2});
+    storekit_run(&k);
+    for (int slot = 0; slot < 2; slot++) {
+        for (uint64_t at = 0; at < META_BLOCK_BYTES; at += 97) {
+            storekit_close(&k);
+            fakedisk_flip(k.fake, META_PATH, (uint64_t)slot * META_BLOCK_BYTES + at, 4);
+            ck_assert_int_eq(storekit_open(&k), 0);
+            struct dl_core_start start;
+            dl_store_start(k.s, &start);
+            ck_assert_uint_eq(start.hard.term, 7);
+            ck_assert_uint_eq(start.hard.vote, 2);
+        }
+    }
+    storekit_close(&k);
+    fakedisk_flip(k.fake, META_PATH, 24, 4);
+    fakedisk_flip(k.fake, META_PATH, META_BLOCK_BYTES + 24, 4);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+    ck_assert_ptr_nonnull(strstr(k.err.text, META_PATH));
+}
+END_TEST
+
+START_TEST(a_log_without_hard_state_is_damage)
+{
+    struct disk *d = fakedisk_disk(k.fake);
+    storekit_append(&k, 1, 1, 10);
+    storekit_run(&k);
+    storekit_close(&k);
+    d->ops->unlink(d, META_PATH);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+}
+END_TEST
+
+/* ---- foreign, newer, locked ---- */
+
+START_TEST(another_groups_or_replicas_directory_is_refused)
+{
+    storekit_append(&k, 1, 1, 10);
+    storekit_run(&k);
+    storekit_close(&k);
+    k.group = "RaftNode01";
+    ck_assert_int_eq(storekit_open(&k), ERR_FOREIGN);
+    ck_assert_ptr_nonnull(strstr(k.err.text, "RaftNode00"));
+    k.group = "RaftNode00";
+    k.self = 2;
+    ck_assert_int_eq(storekit_open(&k), ERR_FOREIGN);
+    k.self = 1;
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+END_TEST
+
+static void make_newer(const char *path, uint64_t block)
+{
+    uint8_t bytes[4096], crc[4];
+    peek(path, block, bytes, sizeof(bytes));
+    bytes[8]++;
+    uint32_t sum = crc32c(0, bytes, 4092);
+    memcpy(crc, &sum, 4);
+    memcpy(bytes + 4092, crc, 4);
+    poke(path, block, bytes, sizeof(bytes));
+}
+
+START_TEST(newer_formats_are_refused)
+{
+    storekit_append(&k, 1, 1, 10);
+    storekit_run(&k);
+    storekit_close(&k);
+    make_newer(FIRST_SEGMENT, 0);
+    ck_assert_int_eq(storekit_open(&k), ERR_VERSION);
+    ck_assert_ptr_nonnull(strstr(k.err.text, FIRST_SEGMENT));
+    make_newer(META_PATH, 0);
+    ck_assert_int_eq(storekit_open(&k), ERR_VERSION);
+    ck_assert_ptr_nonnull(strstr(k.err.text, META_PATH));
+}
+END_TEST
+
+START_TEST(a_directory_in_use_is_refused)
+{
+    struct dl_store *first = k.s;
+    ck_assert_int_eq(storekit_open(&k), ERR_LOCKED);
+    k.s = first;
+    storekit_close(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+END_TEST
+
+START_TEST(a_read_only_disk_is_refused_with_its_reason)
+{
+    storekit_close(&k);
+    fakedisk_fail(k.fake, FAKEDISK_OPEN, 1, EROFS, true);
+    ck_assert_int_eq(storekit_open(&k), ERR_NO_PERMISSION);
+    fakedisk_fail(k.fake, FAKEDISK_OPEN, 1, EIO, true);
+    ck_assert_int_eq(storekit_open(&k), ERR_IO);
+    fakedisk_fail(k.fake, FAKEDISK_OPEN, 0, 0, false);
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+END_TEST
+
+/* ---- failing calls ---- */
+
+START_TEST(a_failed_call_ends_the_store_and_reports_nothing)
+{
+    enum fakedisk_op ops[] = {FAKEDISK_WRITE, FAKEDISK_SYNC};
+    for (int i = 0; i < 2; i++) {
+        storekit_append(&k, storekit_last(&k) + 1, 1, 100);
+        storekit_run(&k);
+        dl_index_t before = k.persisted;
+        fakedisk_fail(k.fake, ops[i], 1, EIO, false);
+        storekit_append(&k, before + 1, 1, 100);
+        storekit_run(&k);
+        ck_assert_uint_eq(k.persisted, before);
+        ck_assert_uint_eq(k.failures, 1);
+        ck_assert_ptr_nonnull(strstr(k.failure, FIRST_SEGMENT));
+        ck_assert_ptr_nonnull(strstr(k.failure, i == 0 ? "write" : "fdatasync"));
+        /* The disk works again; the store does not pretend. */
+        storekit_append(&k, before + 2, 1, 100);
+        dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+        storekit_run(&k);
+        ck_assert_uint_eq(k.persisted, before);
+        ck_assert_uint_eq(k.hard_reports, 0);
+        storekit_close(&k);
+        storekit_run(&k);
+        ck_assert_int_eq(storekit_open(&k), 0);
+    }
+}
+END_TEST
+
+START_TEST(a_failed_vote_is_not_reported)
+{
+    fakedisk_fail(k.fake, FAKEDISK_SYNC, 1, EIO, false);
+    dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+    storekit_run(&k);
+    ck_assert_uint_eq(k.hard_reports, 0);
+    ck_assert_uint_eq(k.failures, 1);
+    ck_assert_ptr_nonnull(strstr(k.failure, META_PATH));
+}
+END_TEST
+
+START_TEST(a_segment_is_not_used_before_its_name_is_durable)
+{
+    char path[SEGMENT_PATH_MAX];
+    uint8_t byte;
+    for (dl_index_t i = 1; i <= 400; i++) {
+        struct dl_entry e;
+        storekit_append(&k, i, 1, 400);
+        storekit_run(&k);
+        ck_assert_int_eq(dl_store_entry(k.s, i, &e), 0);
+        buf_unref(e.buf);
+        storekit_crash(&k, &rng, 0); /* only what was synced */
+        ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+        ck_assert_uint_eq(storekit_last(&k), i);
+    }
+    segment_path(path, 0);
+    ck_assert_uint_eq(fakedisk_durable_read(k.fake, path, 0, &byte, 1), 1);
+}
+END_TEST
+
+START_TEST(open_survives_a_crash_at_each_of_its_calls)
+{
+    for (uint64_t at = 1;; at++) {
+        storekit_release(&k);
+        log_set_sink(quiet, NULL);
+        storekit_init(&k);
+        fakedisk_power_off_at(k.fake, at);
+        int rc = storekit_open(&k);
+        if (rc == 0) {
+            storekit_append(&k, 1, 1, 100);
+            storekit_run(&k);
+        }
+        bool done = !fakedisk_is_off(k.fake), reported = rc == 0 && k.persisted == 1;
+        storekit_crash(&k, &rng, 0.5);
+        ck_assert_msg(storekit_open(&k) == 0, "call %d: %s", (int)at, k.err.text);
+        ck_assert(!reported || storekit_has(&k, 1, 1, 100));
+        if (done)
+            break;
+    }
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("recovery");
+    TCase *tc = tcase_create("all");
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, a_last_record_torn_at_any_byte_is_cut);
+    tcase_add_test(tc, a_flipped_bit_in_durable_records_is_damage);
+    tcase_add_test(tc, a_hole_in_durable_records_is_damage_and_stays_it);
+    tcase_add_test(tc, rot_in_an_old_segment_is_found_when_its_index_file_is_gone);
+    tcase_add_test(tc, a_missing_segment_is_damage);
+    tcase_add_test(tc, records_of_a_recycled_file_are_never_taken_for_new_ones);
+    tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
+    tcase_add_test(tc, hard_state_survives_a_crash_at_any_call);
+    tcase_add_test(tc, later_hard_states_overtake_and_are_reported);
+    tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
+    tcase_add_test(tc, a_log_without_hard_state_is_damage);
+    tcase_add_test(tc, another_groups_or_replicas_directory_is_refused);
+    tcase_add_test(tc, newer_formats_are_refused);
+    tcase_add_test(tc, a_directory_in_use_is_refused);
+    tcase_add_test(tc, a_read_only_disk_is_refused_with_its_reason);
+    tcase_add_test(tc, a_failed_call_ends_the_store_and_reports_nothing);
+    tcase_add_test(tc, a_failed_vote_is_not_reported);
+    tcase_add_test(tc, a_segment_is_not_used_before_its_name_is_durable);
+    tcase_add_test(tc, open_survives_a_crash_at_each_of_its_calls);
+    suite_add_tcase(suite, tc);
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
