@@ -135,6 +135,7 @@ void node_propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, d
 {
     struct gathering *g = &n->submitting;
     ENSURE(last - first + 1 == g->count);
+    dl_store_cork(n->store, true); /* one batch on disk */
     for (uint32_t i = 0; i < g->count; i++) {
         struct gathered *item = &g->items[i];
         dl_pos_t pos;
@@ -149,6 +150,7 @@ void node_propose_append(struct dl_node *n, dl_index_t first, dl_index_t last, d
         w->term = term;
         waiters_insert(n, w);
     }
+    dl_store_cork(n->store, false);
     submitted(n);
 }
 

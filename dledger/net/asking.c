@@ -76,8 +76,7 @@ static void send_timeout_now(struct link *link, const struct dl_msg *msg, const 
                              uint32_t count)
 {
     (void)slices, (void)count;
-    wire_timeout_now_req req = LEDGERMQ__DLEDGER__TIMEOUT_NOW_REQUEST__INIT;
-    req.term = msg->term;
+    wire_timeout_now_req req = wire_of_timeout_now(msg);
     ledgermq__dledger__replica__timeout_now(ask(link), &req, NULL, NULL);
 }
 

@@ -131,6 +131,15 @@ wire_vote_req wire_of_vote_req(const struct dl_msg *m)
     w.transfer = m->transfer;
     w.last_index = m->last_index;
     w.last_term = m->last_term;
+    w.sent_ms = m->sent_ms;
+    return w;
+}
+
+wire_timeout_now_req wire_of_timeout_now(const struct dl_msg *m)
+{
+    wire_timeout_now_req w = LEDGERMQ__DLEDGER__TIMEOUT_NOW_REQUEST__INIT;
+    w.term = m->term;
+    w.sent_ms = m->sent_ms;
     return w;
 }
 
@@ -182,7 +191,8 @@ struct dl_msg wire_vote_req_msg(const wire_vote_req *w, dl_peer_t from, dl_peer_
                            .pre = w->pre,
                            .transfer = w->transfer,
                            .last_index = w->last_index,
-                           .last_term = w->last_term};
+                           .last_term = w->last_term,
+                           .sent_ms = w->sent_ms};
 }
 
 struct dl_msg wire_vote_rsp_msg(const wire_vote_rsp *w, dl_peer_t from, dl_peer_t to)
@@ -197,7 +207,8 @@ struct dl_msg wire_vote_rsp_msg(const wire_vote_rsp *w, dl_peer_t from, dl_peer_
 
 struct dl_msg wire_timeout_now_msg(const wire_timeout_now_req *w, dl_peer_t from, dl_peer_t to)
 {
-    return (struct dl_msg){.type = DL_MSG_TIMEOUT_NOW, .from = from, .to = to, .term = w->term};
+    return (struct dl_msg){
+        .type = DL_MSG_TIMEOUT_NOW, .from = from, .to = to, .term = w->term, .sent_ms = w->sent_ms};
 }
 
 static bool push_kind_known(Ledgermq__Dledger__PushKind kind)

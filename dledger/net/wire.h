@@ -83,6 +83,7 @@ wire_vote_req wire_of_vote_req(const struct dl_msg *m);
 wire_vote_rsp wire_of_vote_rsp(const struct dl_msg *m);
 wire_push_req wire_of_push_req(const struct dl_msg *m);
 wire_push_rsp wire_of_push_rsp(const struct dl_msg *m);
+wire_timeout_now_req wire_of_timeout_now(const struct dl_msg *m);
 
 /* Message -> struct dl_msg; `from` and `to` are those of the connection. The push forms return ERR_MALFORMED
  * for an unknown kind, an APPEND without records, with records that are too many or do not follow prev_index,

@@ -182,6 +182,7 @@ START_TEST(votes)
                            .pre = bits & 1,
                            .transfer = bits & 2,
                            .last_index = 1ull << 40,
+                           .sent_ms = 77,
                            .last_term = 8};
         wire_vote_req w = wire_of_vote_req(&m);
         struct dl_msg back = request_trip(WIRE_VOTE, &w, "");
@@ -233,9 +234,8 @@ END_TEST
 
 START_TEST(hand_over_and_relay)
 {
-    wire_timeout_now_req t = LEDGERMQ__DLEDGER__TIMEOUT_NOW_REQUEST__INIT;
-    t.term = 12;
-    struct dl_msg want = {.type = DL_MSG_TIMEOUT_NOW, .from = FROM, .to = TO, .term = 12};
+    struct dl_msg want = {.type = DL_MSG_TIMEOUT_NOW, .from = FROM, .to = TO, .term = 12, .sent_ms = 99};
+    wire_timeout_now_req t = wire_of_timeout_now(&want);
     struct dl_msg back = request_trip(WIRE_TIMEOUT_NOW, &t, "");
     same(&want, &back);
     wire_relay_req r = LEDGERMQ__DLEDGER__RELAY_REQUEST__INIT;
