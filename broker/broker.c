@@ -436,8 +436,9 @@ static int build(struct broker *b, uint64_t seed, struct err *err)
     return rc;
 }
 
-int broker_new(struct settings *settings, uint64_t seed, struct broker **out, struct err *err)
+int broker_new(struct conf *conf, uint64_t seed, struct broker **out, struct err *err)
 {
+    struct settings *settings = conf->settings;
     struct broker *b = calloc(1, sizeof(*b));
     int rc;
 
@@ -445,6 +446,7 @@ int broker_new(struct settings *settings, uint64_t seed, struct broker **out, st
     (void)mallopt(M_ARENA_MAX,
                   2); /* threads hand memory to each other: more arenas only cost resident memory */
     b->settings = settings;
+    b->front.conf = conf;
     b->loop = loop_new();
     b->flush = worker_new(b->loop, "flush", 1);
     b->meta = worker_new(b->loop, "meta", 1);

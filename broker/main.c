@@ -93,7 +93,7 @@ int main(int argc, char **argv)
         return 0;
     }
     raise_file_limit();
-    if (broker_new(&settings, rng_entropy(), &broker, &err) != 0) {
+    if (broker_new(&conf, rng_entropy(), &broker, &err) != 0) {
         fprintf(stderr, "mqbroker: %s\n", err.text);
         conf_release(&conf);
         return 1;

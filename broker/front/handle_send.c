@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "broker/front/front.h"
+#include "broker/front/handlers.h"
 #include "common/clock.h"
 #include "common/codes.h"
 #include "common/log.h"
