@@ -284,6 +284,7 @@ static void flush_run(struct job *job)
     }
     for (uint32_t i = 0; i < count; i++)
         buf_unref(items[i].buf);
+    fj->rc = rc;
     if (rc == 0 && count > 0) {
         fj->index = items[count - 1].last;
         fj->term = items[count - 1].term;
@@ -321,7 +322,8 @@ static void flush_done(struct job *job)
     struct flush_job *fj = (struct flush_job *)((char *)job - offsetof(struct flush_job, job));
     struct dl_store *s = fj->s;
     struct flush_job was = *fj;
-    release_cuts(s, &fj->taken);
+    if (fj->rc == 0) /* else the worker still has hold of a segment, which goes with the store */
+        release_cuts(s, &fj->taken);
     fj->busy = false;
     fj->index = fj->term = fj->us = fj->bytes = fj->fsyncs = 0;
     s->fsyncs += was.fsyncs;
@@ -355,6 +357,8 @@ void flush_release(struct dl_store *s)
         buf_unref(s->queue.items[i].buf);
     release_cuts(s, &s->queue);
     free(s->queue.items);
-    for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++)
+    for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++) {
+        release_cuts(s, &s->flush_jobs[i].taken);
         free(s->flush_jobs[i].taken.items);
+    }
 }

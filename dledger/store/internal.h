@@ -106,6 +106,7 @@ struct flush_job {
     struct dl_store *s;
     bool busy;
     struct queue taken;
+    int rc;
     dl_index_t index; /* durable up to here; 0 = nothing new */
     dl_term_t term;
     uint64_t us, bytes, fsyncs;
