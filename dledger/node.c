@@ -1,10 +1,12 @@
 /*
- * node.c - the driver of one replica: an input comes in, the core decides, the node carries the decision out in one fixed order. See node.h.
+ * node.c - the driver of one replica: an input comes in, the core decides, the node carries the decision out
+ * in one fixed order. See node.h.
  *
  * The order (reasons in dledger/core/core.h): hard state, truncate, append, messages, pushes, apply, timer.
- * The gate: while the newest term and vote are not on disk, messages wait in a ring and pushes are only remembered; when the disk has reported, they leave before
- * anything newer. A held message is late, which Raft bears like any slow network; a message sent too early could be forgotten by a crash.
- * No I/O, no clock, no globals here: the simulator runs this file unchanged.
+ * The gate: while the newest term and vote are not on disk, messages wait in a ring and pushes are only
+ * remembered; when the disk has reported, they leave before anything newer. A held message is late, which
+ * Raft bears like any slow network; a message sent too early could be forgotten by a crash. No I/O, no clock,
+ * no globals here: the simulator runs this file unchanged.
  */
 #include "dledger/node.h"
 

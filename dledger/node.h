@@ -104,12 +104,13 @@ void dl_node_trim(struct dl_node *n, dl_index_t index);
 
 /* What the node has done since its start. */
 struct dl_node_counters {
-    uint64_t proposals, submits, refused, lost; /* entries offered; SUBMITs; proposals refused by the core; proposals replaced by another leader's */
+    uint64_t proposals, submits, refused,
+        lost; /* entries offered; SUBMITs; proposals refused by the core; proposals replaced by another leader's */
     uint64_t applied, applied_bytes;
     uint64_t messages_in, messages_out;
     uint64_t pushes, push_entries, push_bytes, cold_loads;
-    uint64_t records_refused;                   /* pushes whose records were damaged or did not fit their message */
-    uint64_t held, held_dropped;                /* messages that waited for the hard state; dropped because too many did */
+    uint64_t records_refused;    /* pushes whose records were damaged or did not fit their message */
+    uint64_t held, held_dropped; /* messages that waited for the hard state; dropped because too many did */
 };
 const struct dl_node_counters *dl_node_counters(const struct dl_node *n);
 

@@ -1,7 +1,9 @@
 /*
- * node_apply.c - committed entries to the owner, each once, in index order; bounded per turn, so that a long replay leaves the loop its turns.
+ * node_apply.c - committed entries to the owner, each once, in index order; bounded per turn, so that a long
+ * replay leaves the loop its turns.
  *
- * Entries come from memory; after a start, those between the state's checkpoint and the log's end are only on disk and come by cold loads.
+ * Entries come from memory; after a start, those between the state's checkpoint and the log's end are only on
+ * disk and come by cold loads.
  */
 #include "dledger/node_private.h"
 

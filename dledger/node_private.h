@@ -10,7 +10,8 @@
  *   - core steps never nest: while `busy`, inputs are queued and taken when the current one is carried out
  *   - messages and pushes leave only while `hard_durable` equals `hard_wanted`
  *   - applied <= core's commit <= core's last; entries are applied once, ascending
- *   - a waiter is either in `gathered` (index 0), or in the list sorted by (index, term) with index > applied, or nobody's
+ *   - a waiter is either in `gathered` (index 0), or in the list sorted by (index, term) with index >
+ * applied, or nobody's
  */
 #ifndef DLEDGER_NODE_PRIVATE_H
 #define DLEDGER_NODE_PRIVATE_H

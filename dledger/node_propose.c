@@ -1,9 +1,11 @@
 /*
- * node_propose.c - proposals: gathered during a turn, submitted as one, and their waiters settled when somebody's entry is applied at their index.
+ * node_propose.c - proposals: gathered during a turn, submitted as one, and their waiters settled when
+ * somebody's entry is applied at their index.
  *
- * A waiter moves: gathered -> (submit) -> list -> (apply of its index) -> done. Losing office or truncation settle nothing: an entry that is cut off here
- * may live on another replica and be committed by a later leader (Raft figure 8); only the entry committed at its index tells. So waiters of several terms may
- * have the same index, and the list is sorted by (index, term).
+ * A waiter moves: gathered -> (submit) -> list -> (apply of its index) -> done. Losing office or truncation
+ * settle nothing: an entry that is cut off here may live on another replica and be committed by a later
+ * leader (Raft figure 8); only the entry committed at its index tells. So waiters of several terms may have
+ * the same index, and the list is sorted by (index, term).
  */
 #include <stddef.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 /*
  * node_push.c - the push loop: entries to followers, from memory by reference, from disk by cold loads.
  *
- * One load per peer is under way at a time; its records are sent as several pushes, each asked for from the core, so that the window holds for cold data too. What was
- * loaded is dropped when the core has moved on, or the log was cut since.
+ * One load per peer is under way at a time; its records are sent as several pushes, each asked for from the
+ * core, so that the window holds for cold data too. What was loaded is dropped when the core has moved on, or
+ * the log was cut since.
  */
 #include <inttypes.h>
 #include <stdlib.h>

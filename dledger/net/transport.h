@@ -2,9 +2,10 @@
  * transport.h - how the node talks to the other replicas: an interface with two implementations, net/peers.c
  * (libevent connections, protobuf-c RPC) and the simulator's network. Loop thread only.
  *
- * Messages to one peer arrive in order or not at all; a lost connection loses what was under way and is told
- * by on_down. Heartbeats and votes (everything without records) never queue behind records: peers.c keeps two
- * connections per peer, one for small messages, one for records and relays.
+ * Messages to one peer arrive in order or not at all, those with records and those without each for themselves;
+ * a lost connection loses what was under way and is told by on_down. Heartbeats and votes (everything without
+ * records) never queue behind records: peers.c keeps two connections per peer, one for small messages, one for
+ * records and relays.
  */
 #ifndef DLEDGER_NET_TRANSPORT_H
 #define DLEDGER_NET_TRANSPORT_H
@@ -49,7 +50,8 @@ struct dl_transport {
     /* Send; slices' references are taken by the transport, not handed over. Silently dropped when the peer is
      * down. */
     void (*send)(void *impl, const struct dl_msg *msg, const struct dl_slice *slices, uint32_t count);
-    /* Hand a client's frame to `peer` (the leader as we know it in `term`). fn is called exactly once. */
+    /* Hand a client's frame to `peer` (the leader as we know it in `term`). fn is called exactly once,
+     * never inside. */
     void (*relay)(void *impl, dl_peer_t peer, dl_term_t term, const struct sockaddr_in *client,
                   const uint8_t *frame, uint32_t len, uint32_t timeout_ms, dl_relay_fn fn, void *arg);
     void (*relay_reply)(void *impl, uint64_t ticket, int err, struct buf *head,

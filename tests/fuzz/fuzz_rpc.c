@@ -1,7 +1,9 @@
 /*
- * Replica connections: frame decoder, protobuf headers, dispatch through the generated service and conversion to struct dl_msg, on any bytes.
+ * Replica connections: frame decoder, protobuf headers, dispatch through the generated service and conversion
+ * to struct dl_msg, on any bytes.
  *
- * Input: one frame. What decodes must be within the limits that the code behind relies on, and must survive being written and read again.
+ * Input: one frame. What decodes must be within the limits that the code behind relies on, and must survive
+ * being written and read again.
  */
 #include "dledger/net/transport.h"
 #include "dledger/net/wire.h"

@@ -1,6 +1,7 @@
 /*
- * cluster.h - three replicas in one process for the node's tests: real core, node and store (in a temporary directory, its workers run by hand), a network that is a
- * queue, and a clock that is a number. Nothing happens but in pump() and advance(). Included by one test program; all static.
+ * cluster.h - three replicas in one process for the node's tests: real core, node and store (in a temporary
+ * directory, its workers run by hand), a network that is a queue, and a clock that is a number. Nothing
+ * happens but in pump() and advance(). Included by one test program; all static.
  */
 #ifndef TESTS_UNIT_DLEDGER_CLUSTER_H
 #define TESTS_UNIT_DLEDGER_CLUSTER_H

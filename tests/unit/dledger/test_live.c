@@ -1,5 +1,6 @@
 /*
- * Three replicas in one process, wired as a broker wires them: one event loop, real connections over loopback, real workers and files.
+ * Three replicas in one process, wired as a broker wires them: one event loop, real connections over
+ * loopback, real workers and files.
  */
 #include <check.h>
 #include <ftw.h>

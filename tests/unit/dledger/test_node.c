@@ -1,5 +1,6 @@
 /*
- * The node: commit, change of leader, what proposers are told, the hard-state gate, replay and catching up from disk.
+ * The node: commit, change of leader, what proposers are told, the hard-state gate, replay and catching up
+ * from disk.
  */
 #include "tests/unit/dledger/cluster.h"
 
@@ -130,7 +131,8 @@ START_TEST(replaced_proposals_are_lost)
 }
 END_TEST
 
-/* An entry that reached one follower and lost its leader is committed by that follower as the next leader: its waiter hears 0, not ERR_LOST. */
+/* An entry that reached one follower and lost its leader is committed by that follower as the next leader:
+ * its waiter hears 0, not ERR_LOST. */
 START_TEST(undecided_proposal_may_still_be_committed)
 {
     int l = await_leader(), f = (l + 1) % 3, g = (l + 2) % 3;

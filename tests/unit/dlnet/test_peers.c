@@ -1,5 +1,6 @@
 /*
- * Sessions between replicas over loopback: coming up, refusing strangers, seeing a death at once, messages, relays, hostile connections.
+ * Sessions between replicas over loopback: coming up, refusing strangers, seeing a death at once, messages,
+ * relays, hostile connections.
  */
 #include <check.h>
 #include <stdio.h>

@@ -308,7 +308,8 @@ END_TEST
 
 START_TEST(bad_headers)
 {
-    /* A field whose length runs over the end; a header full of unknown fields that needs more memory than a decoder gets. */
+    /* A field whose length runs over the end; a header full of unknown fields that needs more memory than a
+     * decoder gets. */
     uint8_t bytes[WIRE_OUT_MAX] = {0, 0, 0, 0, WIRE_REQUEST, WIRE_HELLO};
     struct seen seen = {.service = see};
     struct wire_frame f;
@@ -369,7 +370,8 @@ static void ignore_response(void *arg, uint32_t method, const ProtobufCMessage *
     ++*(uint32_t *)arg;
 }
 
-/* Random damage to good frames: whatever comes, decoding ends with an answer and reads nothing outside (the sanitizers watch). */
+/* Random damage to good frames: whatever comes, decoding ends with an answer and reads nothing outside (the
+ * sanitizers watch). */
 START_TEST(random_damage)
 {
     struct rng rng;
