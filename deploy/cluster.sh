@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# A LedgerMQ cluster on this machine: one nameserver and GROUPS x NODES brokers, each its own process.
+#
+#   deploy/cluster.sh start [--groups G] [--nodes N] [--name NAME]   start what is not running, wait until all is ready
+#   deploy/cluster.sh stop|status|kill-leader|restart-dead|wipe [...] see usage below
+#
+# Ports (as in RocketMQ's quick start for the first group): nameserver 9876; broker 30911 + 10 * node + 100 * group;
+# replicas 40911 + node + 10 * group; HTTP 35911 + node + 10 * group. PORT_BASE is added to all of them.
+# Group g is called RaftNode0g and prefers replica g % N as its leader, so that leaders are spread.
+set -euo pipefail
+
+usage() {
+    cat <<'TXT'
+usage: cluster.sh COMMAND [--groups G] [--nodes N] [--name NAME]
+  start          start what is not running; returns when every group has a leader that the nameserver knows
+  stop           SIGTERM to all, wait until they have gone
+  status         one line per process: role, term, log, memory
+  kill-leader    kill -9 the leader of group GROUP (environment, default 0); with RESTART=1 start it again at once
+  leader         print the replica that leads group GROUP
+  restart-dead   start again what has died
+  wipe           stop and remove all data
+Defaults: one group, three nodes, name "cluster". Environment: BIN (directory of the programs), RUN_DIR (data, logs, pids),
+PORT_BASE, EXTRA (more broker settings, "key=value key=value").
+TXT
+}
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+command=${1:-}
+[ $# -gt 0 ] && shift
+groups=1 nodes=3 name=cluster
+while [ $# -gt 0 ]; do
+    case $1 in
+    --groups) groups=$2; shift 2 ;;
+    --nodes) nodes=$2; shift 2 ;;
+    --name) name=$2; shift 2 ;;
+    *) echo "cluster.sh: unknown argument \"$1\"" >&2; usage >&2; exit 2 ;;
+    esac
+done
+
+if [ -z "${BIN:-}" ]; then
+    BIN=$top/build/release/bin
+    [ -x "$BIN/mqbroker" ] || BIN=$(dirname "$(command -v mqbroker || echo "$BIN/mqbroker")")
+fi
+RUN_DIR=${RUN_DIR:-$top/build/run/$name}
+PORT_BASE=${PORT_BASE:-0}
+GROUP=${GROUP:-0}
+ready_s=20
+stop_s=15
+
+namesrv_port=$((9876 + PORT_BASE))
+broker_port() { echo $((30911 + 10 * $2 + 100 * $1 + PORT_BASE)); }
+replica_port() { echo $((40911 + $2 + 10 * $1 + PORT_BASE)); }
+http_port() { echo $((35911 + $2 + 10 * $1 + PORT_BASE)); }
+group_name() { printf 'RaftNode%02d' "$1"; }
+
+fail() {
+    echo "cluster.sh: $*" >&2
+    exit 1
+}
+
+# alive FILE: the process whose id is in FILE runs, and is one of ours.
+alive() {
+    local pid
+    pid=$(cat "$1" 2>/dev/null) || return 1
+    [ -d "/proc/$pid" ] && grep -qa "^$BIN/mq" "/proc/$pid/cmdline" 2>/dev/null
+}
+
+start_namesrv() {
+    alive "$RUN_DIR/namesrv.pid" && return
+    mkdir -p "$RUN_DIR/namesrv"
+    "$BIN/mqnamesrv" -D listenPort=$namesrv_port -D listenHost=127.0.0.1 -D "kvConfigPath=$RUN_DIR/namesrv/kvConfig.json" \
+        -D "configStorePath=$RUN_DIR/namesrv/namesrv.properties" </dev/null >>"$RUN_DIR/namesrv.log" 2>&1 &
+    echo $! >"$RUN_DIR/namesrv.pid"
+}
+
+start_broker() {
+    local g=$1 n=$2 id="g$1-n$2" peers="" i
+    alive "$RUN_DIR/$id.pid" && return
+    for ((i = 0; i < nodes; i++)); do peers+="n$i-127.0.0.1:$(replica_port "$g" $i);"; done
+    mkdir -p "$RUN_DIR/$id"
+    {
+        echo "brokerClusterName=RaftCluster"
+        echo "brokerName=$(group_name "$g")"
+        echo "brokerIP1=127.0.0.1"
+        echo "listenHost=127.0.0.1"
+        echo "listenPort=$(broker_port "$g" "$n")"
+        echo "fastPortEnable=false"
+        echo "namesrvAddr=127.0.0.1:$namesrv_port"
+        echo "storePathRootDir=$RUN_DIR/$id"
+        echo "httpHost=127.0.0.1"
+        echo "httpPort=$(http_port "$g" "$n")"
+        echo "enableDLegerCommitLog=true"
+        echo "dLegerGroup=$(group_name "$g")"
+        echo "dLegerPeers=${peers%;}"
+        echo "dLegerSelfId=n$n"
+        [ "$groups" -gt 1 ] && echo "preferredLeaderId=n$((g % nodes))"
+        tr ' ' '\n' <<<"${EXTRA:-}"
+    } >"$RUN_DIR/$id.conf"
+    "$BIN/mqbroker" -c "$RUN_DIR/$id.conf" </dev/null >>"$RUN_DIR/$id.log" 2>&1 &
+    echo $! >"$RUN_DIR/$id.pid"
+}
+
+# fetch GROUP NODE PATH: what its HTTP port says; empty when it does not answer.
+fetch() { curl -s -m 2 "http://127.0.0.1:$(http_port "$1" "$2")$3" 2>/dev/null || true; }
+
+# figure TEXT NAME: the value of a metric.
+figure() { sed -n "s/^$2{[^}]*} //p" <<<"$1" | head -n 1; }
+
+each_broker() {
+    local g n
+    for ((g = 0; g < groups; g++)); do
+        for ((n = 0; n < nodes; n++)); do "$1" "$g" "$n"; done
+    done
+}
+
+leader_of() {
+    local n
+    for ((n = 0; n < nodes; n++)); do
+        if [ "$(figure "$(fetch "$1" $n /metrics)" ledgermq_serving)" = 1 ]; then
+            echo $n
+            return
+        fi
+    done
+    return 1
+}
+
+wait_ready() {
+    local g n until=$((SECONDS + ready_s)) waiting
+    while :; do
+        waiting=""
+        for ((g = 0; g < groups; g++)); do
+            leader_of $g >/dev/null || waiting="$(group_name $g) has no leader"
+            for ((n = 0; n < nodes; n++)); do
+                [ "$(fetch $g $n /readyz)" = ok ] || waiting="$(group_name $g) n$n: $(fetch $g $n /readyz)"
+                alive "$RUN_DIR/g$g-n$n.pid" || fail "$(group_name $g) n$n has ended: $(tail -n 2 "$RUN_DIR/g$g-n$n.log")"
+            done
+        done
+        [ -z "$waiting" ] && return
+        [ $SECONDS -lt $until ] || fail "not ready after $ready_s s: $waiting"
+        sleep 0.05
+    done
+}
+
+show_broker() {
+    local text pid state
+    pid=$(cat "$RUN_DIR/g$1-n$2.pid" 2>/dev/null || echo -)
+    text=$(fetch "$1" "$2" /metrics)
+    if [ -z "$text" ]; then
+        state="down"
+    else
+        case $(figure "$text" ledgermq_role)$(figure "$text" ledgermq_serving) in
+        31) state=leader ;;
+        0?) state=follower ;;
+        *) state=electing ;;
+        esac
+    fi
+    printf '%-12s n%d  pid %-7s %-9s' "$(group_name "$1")" "$2" "$pid" "$state"
+    [ -n "$text" ] && printf ' term %-4s log end %-9s committed %-9s %5.1f MiB' "$(figure "$text" ledgermq_term)" \
+        "$(figure "$text" ledgermq_log_end_index)" "$(figure "$text" ledgermq_log_committed_index)" \
+        "$(awk "BEGIN { print $(figure "$text" process_resident_memory_bytes) / 1048576 }")"
+    printf '  127.0.0.1:%s\n' "$(broker_port "$1" "$2")"
+}
+
+stop_all() {
+    local f pid until=$((SECONDS + stop_s))
+    for f in "$RUN_DIR"/*.pid; do
+        [ -e "$f" ] && alive "$f" && kill "$(cat "$f")"
+    done
+    for f in "$RUN_DIR"/*.pid; do
+        [ -e "$f" ] || continue
+        while alive "$f"; do
+            if [ $SECONDS -ge $until ]; then
+                pid=$(cat "$f")
+                echo "cluster.sh: process $pid does not stop; killed" >&2
+                kill -9 "$pid"
+            fi
+            sleep 0.02
+        done
+        rm -f "$f"
+    done
+}
+
+case $command in
+start)
+    [ -x "$BIN/mqbroker" ] || fail "no mqbroker in $BIN: run make first, or set BIN"
+    mkdir -p "$RUN_DIR"
+    start_namesrv
+    each_broker start_broker
+    wait_ready
+    echo "cluster $name is ready: nameserver 127.0.0.1:$namesrv_port, $groups group(s) of $nodes"
+    ;;
+stop)
+    stop_all
+    ;;
+status)
+    if alive "$RUN_DIR/namesrv.pid"; then
+        printf '%-12s     pid %-7s %s\n' nameserver "$(cat "$RUN_DIR/namesrv.pid")" "127.0.0.1:$namesrv_port"
+    else
+        printf '%-12s     down\n' nameserver
+    fi
+    each_broker show_broker
+    ;;
+leader)
+    leader_of "$GROUP" || fail "$(group_name "$GROUP") has no leader"
+    ;;
+kill-leader)
+    n=$(leader_of "$GROUP") || fail "$(group_name "$GROUP") has no leader"
+    kill -9 "$(cat "$RUN_DIR/g$GROUP-n$n.pid")"
+    echo "killed the leader of $(group_name "$GROUP"), n$n"
+    if [ "${RESTART:-0}" = 1 ]; then
+        while alive "$RUN_DIR/g$GROUP-n$n.pid"; do sleep 0.01; done
+        start_broker "$GROUP" "$n"
+    fi
+    ;;
+restart-dead)
+    each_broker start_broker
+    ;;
+wipe)
+    stop_all
+    rm -rf "$RUN_DIR"
+    ;;
+*)
+    usage >&2
+    exit 2
+    ;;
+esac
