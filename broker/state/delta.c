@@ -58,16 +58,32 @@ void delta_block(struct delta *d, uint32_t slot, struct buf *data)
     d->bytes += CHECKPOINT_BLOCK_BYTES;
 }
 
-bool delta_empty(const struct delta *d)
+#define QUEUE_KEY_BYTES 7u
+#define QUEUE_HEAD      (QUEUE_KEY_BYTES + 4)
+
+uint8_t *delta_queue(struct delta *d, const struct key *key, uint32_t len)
 {
-    return !d->entries && d->block_count == 0;
+    size_t need = QUEUE_HEAD + len + RECORD_CRC_BYTES;
+    ENSURE(key->len == QUEUE_KEY_BYTES);
+    if (d->queues_cap - d->queues_len < need) {
+        d->queues_cap = 2 * d->queues_cap + need;
+        d->queues = mem_resize(d->queues, d->queues_cap, 1);
+    }
+    uint8_t *p = d->queues + d->queues_len;
+    memcpy(p, key->bytes, QUEUE_KEY_BYTES);
+    put_le32(p + QUEUE_KEY_BYTES, len + RECORD_CRC_BYTES);
+    d->queues_len += need;
+    d->queue_count++;
+    return p + QUEUE_HEAD;
 }
 
-int delta_write(const struct delta *d, struct checkpoint *c, dl_index_t applied, dl_term_t term)
+bool delta_empty(const struct delta *d)
 {
-    uint32_t count = HASH_COUNT(d->entries);
-    struct checkpoint_put *puts = mem_new(count, sizeof *puts);
-    struct checkpoint_block *blocks = mem_new(d->block_count, sizeof *blocks);
+    return !d->entries && d->block_count == 0 && d->queue_count == 0;
+}
+
+static uint32_t puts_of_entries(const struct delta *d, struct checkpoint_put *puts)
+{
     uint32_t n = 0;
     for (const struct delta_entry *e = d->entries; e; e = e->hh.next) {
         puts[n].key = (struct str){(const char *)e->key, e->key_len};
@@ -75,6 +91,31 @@ int delta_write(const struct delta *d, struct checkpoint *c, dl_index_t applied,
             puts[n].value = (struct str){(const char *)e->value, e->value_len};
         n++;
     }
+    return n;
+}
+
+static uint32_t puts_of_queues(struct delta *d, struct checkpoint_put *puts)
+{
+    uint8_t *p = d->queues;
+    for (uint32_t i = 0; i < d->queue_count; i++) {
+        uint32_t len = get_le32(p + QUEUE_KEY_BYTES);
+        uint8_t *value = p + QUEUE_HEAD;
+        put_le32(value + len - RECORD_CRC_BYTES,
+                 record_crc(p, QUEUE_KEY_BYTES, value, len - RECORD_CRC_BYTES));
+        puts[i].key = (struct str){(const char *)p, QUEUE_KEY_BYTES};
+        puts[i].value = (struct str){(const char *)value, len};
+        p = value + len;
+    }
+    return d->queue_count;
+}
+
+int delta_write(struct delta *d, struct checkpoint *c, dl_index_t applied, dl_term_t term)
+{
+    uint32_t count = HASH_COUNT(d->entries) + d->queue_count;
+    struct checkpoint_put *puts = mem_new(count, sizeof *puts);
+    struct checkpoint_block *blocks = mem_new(d->block_count, sizeof *blocks);
+    uint32_t n = puts_of_entries(d, puts);
+    n += puts_of_queues(d, puts + n);
     ENSURE(n == count);
     for (uint32_t i = 0; i < d->block_count; i++)
         blocks[i] = (struct checkpoint_block){d->blocks[i].slot, d->blocks[i].data->data};
@@ -96,5 +137,6 @@ void delta_release(struct delta *d)
     for (uint32_t i = 0; i < d->block_count; i++)
         buf_unref(d->blocks[i].data);
     free(d->blocks);
+    free(d->queues);
     *d = (struct delta){0};
 }

@@ -106,7 +106,7 @@ static void put_dirty_queues(struct state *s)
     free(s->dirty_queues);
     s->dirty_queues = NULL;
     s->dirty_count = s->dirty_cap = 0;
-    s->dirty_rows = 0;
+    s->dirty_bytes = 0;
 }
 
 static void flush_start(struct state *s)
@@ -147,7 +147,7 @@ bool state_flushing(const struct state *s)
 
 uint64_t state_dirty_bytes(const struct state *s)
 {
-    return s->delta.bytes + s->dirty_rows * ROW_BYTES + (uint64_t)s->dirty_count * QUEUE_RECORD_FIXED;
+    return s->delta.bytes + s->dirty_bytes;
 }
 
 void meta_put(struct state *s)

@@ -117,7 +117,7 @@ struct state {
     struct delta delta;
     uint64_t *dirty_queues; /* uid << 16 | queue id, each once */
     uint32_t dirty_count, dirty_cap;
-    uint64_t dirty_rows;
+    uint64_t dirty_bytes;   /* of the records of dirty queues, about */
     struct flush *flushing; /* NULL = none under way */
     bool flush_again;
     struct notify_list flush_waiters; /* of the next flush */

@@ -12,6 +12,11 @@
 static const uint32_t tail_sizes[] = {0, 4, 16, 64, ROWS_PER_BLOCK};
 #define TAIL_SIZES (sizeof tail_sizes / sizeof tail_sizes[0])
 
+static uint32_t tail_rows(const struct queue *q)
+{
+    return (uint32_t)(q->max % ROWS_PER_BLOCK);
+}
+
 /* The directory doubles whenever its count is a power of two, from 4 on. */
 static bool blocks_full(uint64_t count)
 {
@@ -70,10 +75,11 @@ static void tail_to_block(struct state *s, const struct topic_rec *t, uint32_t q
 
 static void mark_dirty(struct state *s, const struct topic_rec *t, uint32_t queue_id, struct queue *q)
 {
-    s->dirty_rows++;
+    s->dirty_bytes += ROW_BYTES;
     if (q->dirty)
         return;
     q->dirty = true;
+    s->dirty_bytes += QUEUE_RECORD_FIXED + tail_rows(q) * ROW_BYTES;
     if (s->dirty_count == s->dirty_cap) {
         s->dirty_cap = s->dirty_cap ? s->dirty_cap * 2 : 64;
         s->dirty_queues = mem_resize(s->dirty_queues, s->dirty_cap, sizeof *s->dirty_queues);
@@ -87,7 +93,7 @@ void queue_append(struct state *s, struct topic_rec *t, uint32_t queue_id, struc
     if (row.store_ms < q->store_ms)
         row.store_ms = q->store_ms;
     q->store_ms = row.store_ms;
-    uint32_t count = (uint32_t)(q->max % ROWS_PER_BLOCK);
+    uint32_t count = tail_rows(q);
     tail_make_room(q, count);
     q->tail[count] = row;
     q->max++;
@@ -102,15 +108,14 @@ void queue_append(struct state *s, struct topic_rec *t, uint32_t queue_id, struc
 void queue_put(struct state *s, const struct topic_rec *t, uint32_t queue_id)
 {
     const struct queue *q = &t->queues[queue_id];
-    uint8_t fields[QUEUE_RECORD_MAX];
-    size_t tail_bytes = (size_t)(q->max % ROWS_PER_BLOCK) * ROW_BYTES;
+    uint32_t tail_bytes = tail_rows(q) * ROW_BYTES;
+    struct key key = key_queue(t->t.uid, queue_id);
+    uint8_t *fields = delta_queue(&s->delta, &key, QUEUE_RECORD_FIXED + tail_bytes);
     put_le64(fields, q->max);
     put_le64(fields + 8, q->digest);
     put_le64(fields + 16, q->store_ms);
     if (tail_bytes > 0)
         memcpy(fields + QUEUE_RECORD_FIXED, q->tail, tail_bytes);
-    struct key key = key_queue(t->t.uid, queue_id);
-    delta_put(&s->delta, &key, fields, QUEUE_RECORD_FIXED + tail_bytes);
 }
 
 void queue_release(struct queue *q)
@@ -174,7 +179,7 @@ int queue_load(struct state *s, struct rd *key, struct rd *value)
     q->max = rd_le64(value);
     q->digest = rd_le64(value);
     q->store_ms = rd_le64(value);
-    uint32_t count = (uint32_t)(q->max % ROWS_PER_BLOCK);
+    uint32_t count = tail_rows(q);
     const uint8_t *rows = rd_take(value, (size_t)count * ROW_BYTES);
     if (!rows || rd_left(value) > 0 || q->max == 0 || q->max / ROWS_PER_BLOCK != blocks)
         return ERR_DAMAGED;

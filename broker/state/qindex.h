@@ -16,7 +16,6 @@
 #define ROW_BYTES           24u
 #define BLOCK_TRAILER_AT    (ROWS_PER_BLOCK * ROW_BYTES) /* queue uid u64, block number u32, CRC32C u32 */
 #define QUEUE_RECORD_FIXED  24u
-#define QUEUE_RECORD_MAX    (QUEUE_RECORD_FIXED + BLOCK_TRAILER_AT)
 #define BLOCK_RECORD_FIELDS 20u
 
 _Static_assert(sizeof(struct index_row) == ROW_BYTES, "rows in memory have the layout of rows on disk");
