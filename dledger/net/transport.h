@@ -41,8 +41,8 @@ struct dl_transport_hooks {
     void *arg;
 };
 
-/* Answer to relay(): err 0 with the response frame (lent), ERR_CLOSED, ERR_TIMEOUT, ERR_NOT_LEADER, ERR_BUSY.
- */
+/* Answer to relay(): err 0 with the response frame (lent), or ERR_CLOSED, ERR_TIMEOUT, ERR_NOT_LEADER, ERR_BUSY,
+ * ERR_TOO_LARGE. */
 typedef void (*dl_relay_fn)(void *arg, int err, const uint8_t *frame, uint32_t len);
 
 struct dl_transport {

@@ -162,6 +162,67 @@ START_TEST(undecided_proposal_may_still_be_committed)
 }
 END_TEST
 
+/* Waiters of two terms side by side: the leader lost its office with several entries undecided, and got it back. */
+START_TEST(waiters_of_several_terms)
+{
+    int l = await_leader();
+    struct wish old[6], new[6];
+    isolate(l, true);
+    for (int k = 0; k < 6; k++)
+        ck_assert_int_eq(propose(l, &old[k], "old"), 0);
+    pump();
+    int next;
+    do {
+        advance(50);
+        next = await_leader();
+    } while (next == l);
+    isolate(l, false);
+    advance(300);
+    ck_assert_int_eq(dl_node_transfer(replicas[next].node, (dl_peer_t)(l + 1)), 0);
+    advance(50);
+    ck_assert_int_eq(await_leader(), l);
+    ck_assert_int_eq(old[0].err, ERR_LOST); /* replaced by the other's NOOP */
+    ck_assert_int_eq(old[1].err, ERR_LOST); /* and by our second one */
+    ck_assert_uint_eq(old[2].calls, 0);
+    for (int k = 0; k < 2; k++) {
+        ck_assert_int_eq(propose(l, &new[k], "new"), 0);
+        pump();
+        ck_assert_uint_eq(new[k].calls, 1);
+        ck_assert_int_eq(new[k].err, 0);
+        ck_assert_uint_eq(old[2 + k].calls, 1);
+        ck_assert_int_eq(old[2 + k].err, ERR_LOST);
+    }
+    ck_assert_uint_eq(old[4].calls + old[5].calls, 0);
+    for (int k = 2; k < 6; k++)
+        ck_assert_int_eq(propose(l, &new[k], "new"), 0);
+    pump();
+    for (int k = 2; k < 6; k++)
+        ck_assert_int_eq(new[k].calls == 1 && new[k].err == 0, 1);
+    ck_assert_int_eq(old[4].err, ERR_LOST);
+    ck_assert_int_eq(old[5].err, ERR_LOST);
+    same_state();
+}
+END_TEST
+
+/* A leader may not answer before its NOOP is applied: it does not know yet what is committed. */
+START_TEST(not_serving_before_the_noop)
+{
+    int l = await_leader(), f = (l + 1) % 3, g = (l + 2) % 3;
+    replica_stop(l);
+    replicas[f].hold_flush = replicas[g].hold_flush = true;
+    advance(2000);
+    int next = replicas[f].seen.core.role == DL_LEADER ? f : g;
+    ck_assert_int_eq(replicas[next].seen.core.role, DL_LEADER);
+    ck_assert(!replicas[next].seen.serving);
+    struct wish w;
+    ck_assert_int_eq(propose(next, &w, "x"), ERR_NOT_LEADER);
+    ck_assert(!dl_node_can_read(replicas[next].node));
+    replicas[f].hold_flush = replicas[g].hold_flush = false;
+    ck_assert_int_ge(await_leader(), 0);
+    ck_assert(replicas[next].seen.serving);
+}
+END_TEST
+
 START_TEST(forgotten_waiters_are_not_called)
 {
     int l = await_leader();
@@ -477,6 +538,8 @@ int main(void)
     tcase_add_test(t, killed_leader_is_replaced_and_comes_back);
     tcase_add_test(t, replaced_proposals_are_lost);
     tcase_add_test(t, undecided_proposal_may_still_be_committed);
+    tcase_add_test(t, waiters_of_several_terms);
+    tcase_add_test(t, not_serving_before_the_noop);
     tcase_add_test(t, forgotten_waiters_are_not_called);
     tcase_add_test(t, node_freed_with_waiters);
     tcase_add_test(t, bounds_of_what_waits);
