@@ -88,6 +88,7 @@ static void on_persisted(void *arg, dl_index_t index, dl_term_t term)
 {
     struct broker *b = arg;
 
+    state_note_durable(b->state, index);
     dl_node_on_persisted(b->node, index, term);
 }
 
@@ -314,8 +315,10 @@ static int open_store(struct broker *b, struct err *err)
 
 static int open_state(struct broker *b, struct err *err)
 {
-    struct state_opts opts = {
-        .checkpoint = &b->checkpoint, .worker = b->state_worker, .cache_blocks = STATE_CACHE_BLOCKS};
+    struct state_opts opts = {.checkpoint = &b->checkpoint,
+                              .worker = b->state_worker,
+                              .cache_blocks = STATE_CACHE_BLOCKS,
+                              .follows_log = true};
     struct dl_store_view log;
     int rc = checkpoint_lmdb_open(b->state_dir, group_name(b), b->self, STATE_MAP_BYTES, &b->checkpoint, err);
 

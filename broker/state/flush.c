@@ -7,6 +7,9 @@
  * since. A failed write ends the process: the applied index in the checkpoint must never run ahead of the rest,
  * and a disk that fails once is not to be trusted. A job belongs to the worker until its done is called, so
  * closing the state only abandons it: if it has not begun it does nothing, and done frees it.
+ *
+ * An entry can be committed by the others, and so applied here, before this replica's own disk has it. A checkpoint must not run ahead of the
+ * own log, or a power cut would leave a state without the entries it was made from: a flush waits until its applied index is durable in the log.
  */
 #include <stdatomic.h>
 #include <utlist.h>
@@ -109,6 +112,27 @@ static void put_dirty_queues(struct state *s)
     s->dirty_bytes = 0;
 }
 
+static bool flush_waits_for_log(const struct state *s)
+{
+    return s->flushing && !s->flush_submitted;
+}
+
+static void flush_submit(struct state *s)
+{
+    if (s->follows_log && s->flushing->applied > s->log_durable)
+        return;
+    s->flush_submitted = true;
+    submit(s, &s->flushing->job);
+}
+
+void state_note_durable(struct state *s, dl_index_t index)
+{
+    if (index > s->log_durable)
+        s->log_durable = index;
+    if (flush_waits_for_log(s))
+        flush_submit(s);
+}
+
 static void flush_start(struct state *s)
 {
     struct flush *f = mem_new(1, sizeof *f);
@@ -127,7 +151,8 @@ static void flush_start(struct state *s)
     s->flush_waiters = (struct notify_list){0};
     s->flushing = f;
     s->flush_again = false;
-    submit(s, &f->job);
+    s->flush_submitted = false;
+    flush_submit(s);
 }
 
 void state_flush(struct state *s, void (*done)(void *arg), void *arg)
@@ -235,6 +260,10 @@ void flush_abandon(struct state *s)
         free(s->flushing->waiters.items);
         s->flushing->waiters = (struct notify_list){0};
         atomic_store(&s->flushing->abandoned, true);
+        if (flush_waits_for_log(s)) { /* no worker has it */
+            delta_release(&s->flushing->delta);
+            free(s->flushing);
+        }
     }
     struct load *l;
     DL_FOREACH(s->loads, l)

@@ -120,6 +120,9 @@ struct state {
     uint64_t dirty_bytes;   /* of the records of dirty queues, about */
     struct flush *flushing; /* NULL = none under way */
     bool flush_again;
+    bool flush_submitted;             /* flushing has been given to the worker */
+    bool follows_log;                 /* state_opts.follows_log */
+    dl_index_t log_durable;           /* newest state_note_durable */
     struct notify_list flush_waiters; /* of the next flush */
     struct load *loads;
     uint32_t load_count;

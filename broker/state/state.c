@@ -65,7 +65,7 @@ static int load_all(struct state *s, struct err *err)
     int rc = s->checkpoint->applied(s->checkpoint->impl, &s->applied, &s->applied_term);
     if (rc)
         return err_set(err, rc, "checkpoint: applied index: %s", err_text(rc));
-    s->checkpointed = s->applied;
+    s->checkpointed = s->log_durable = s->applied;
     for (size_t i = 0; i < sizeof loaders / sizeof loaders[0]; i++) {
         char prefix = (char)loaders[i].table;
         struct loading l = {s, &loaders[i], err};
@@ -86,6 +86,7 @@ int state_open(const struct state_opts *opts, struct state **out, struct err *er
     *out = NULL;
     s->checkpoint = opts->checkpoint;
     s->worker = opts->worker;
+    s->follows_log = opts->follows_log;
     s->cache = block_cache_new(opts->cache_blocks ? opts->cache_blocks : CACHE_BLOCKS_DEFAULT);
     s->next_uid = 1;
     s->next_slot = s->checkpoint->next_slot(s->checkpoint->impl);

@@ -60,6 +60,7 @@ struct state_opts {
     struct checkpoint *checkpoint; /* opened by the owner; must outlive */
     struct worker *worker;         /* the state thread */
     uint64_t cache_blocks;         /* full index blocks kept in memory, 1024 */
+    bool follows_log;              /* a flush waits until state_note_durable has reached its applied index */
 };
 
 /* Load everything from the checkpoint (blocking; at start). ERR_DAMAGED when a checksum does not match: the
@@ -89,6 +90,8 @@ const struct state_result *state_apply(struct state *s, dl_index_t index, dl_ter
 /* Hand the deltas gathered so far to the state thread (one commit with full sync). At most one flush is under
  * way; others wait and merge. `done` may be NULL. */
 void state_flush(struct state *s, void (*done)(void *arg), void *arg);
+/* This replica's own log is durable up to here: a checkpoint never runs ahead of it (see follows_log). */
+void state_note_durable(struct state *s, dl_index_t index);
 uint64_t state_dirty_bytes(const struct state *s);
 bool state_flushing(const struct state *s);
 dl_index_t state_applied(const struct state *s);      /* in memory */
