@@ -68,9 +68,11 @@ check_tools() {
     esac
 }
 
-# Each build_* builds once and is quiet when it works.
-build_java() { # profile
-    (cd "$here/java" && mvn -q -B "-P$1" "-Dbuild.dir=$B/$1" process-classes)
+# Each build_* is quiet when it works.
+declare -A java_built=()
+build_java() { # profile; two suites may want the same
+    [[ -v java_built[$1] ]] && return
+    (cd "$here/java" && mvn -q -B "-P$1" "-Dbuild.dir=$B/$1" process-classes) && java_built[$1]=1
 }
 
 build_go() {

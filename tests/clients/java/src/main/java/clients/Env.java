@@ -100,7 +100,7 @@ final class Env {
     /** Waits until condition holds; a condition that throws does not hold yet. */
     void await(String what, int seconds, Callable<Boolean> condition) throws Exception {
         long start = System.nanoTime();
-        Exception last = null;
+        Throwable last = null;
         while (true) {
             try {
                 if (condition.call()) {
@@ -110,11 +110,12 @@ final class Env {
                 last = null;
             } catch (InterruptedException e) {
                 throw e;
-            } catch (Exception e) {
+            } catch (Exception | AssertionError e) {
                 last = e;
             }
             if (System.nanoTime() - start > seconds * 1_000_000_000L) {
-                throw new AssertionError("not within " + seconds + " s: " + what, last);
+                String why = last == null ? "" : ", " + last.getMessage();
+                throw new AssertionError("not within " + seconds + " s: " + what + why, last);
             }
             Thread.sleep(CHECK_EVERY_MS);
         }
