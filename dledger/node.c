@@ -118,13 +118,14 @@ void node_look_serving(struct dl_node *n, bool role_changed)
     n->hooks.changed(n->hooks.arg, &status);
 }
 
+/* A later wish waits for the tick of the earlier one: a follower's deadline moves with every message. */
 static void ask_wake(struct dl_node *n)
 {
-    uint64_t wish = n->apply_more ? 0 : n->wake_ms;
-    if (wish == n->asked_ms && wish != 0)
+    uint64_t wish = n->apply_more ? n->now_ms(n->clock_arg) : n->wake_ms;
+    if (wish >= n->asked_ms)
         return;
     n->asked_ms = wish;
-    n->wake_at(n->clock_arg, wish ? wish : n->now_ms(n->clock_arg));
+    n->wake_at(n->clock_arg, wish);
 }
 
 /* Does what came beside the message fit it? Fills n->terms for the core. */
@@ -359,6 +360,7 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
     for (uint32_t i = 0; i < n->members.count; i++)
         n->peers[i].id = n->members.id[i];
     dl_store_note(n->store, n->commit, n->applied);
+    n->asked_ms = start.now_ms;
     n->wake_at(n->clock_arg, start.now_ms); /* the first tick gives the core's own wish */
     *out = n;
     return 0;

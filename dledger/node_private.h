@@ -87,7 +87,7 @@ struct dl_node {
 
     bool serving;
     uint64_t wake_ms;  /* core's wish */
-    uint64_t asked_ms; /* last wish passed on */
+    uint64_t asked_ms; /* wish passed on and not yet come true; UINT64_MAX: none */
 
     /* node_propose.c */
     struct gathering gathering;  /* of this turn */

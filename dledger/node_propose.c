@@ -188,7 +188,7 @@ void node_propose_turn_end(struct dl_node *n)
     node_step(n, &event, NULL);
     ENSURE(n->submitting.count == 0);
     if (n->gathering.count > 0) {
-        n->asked_ms = 0;
+        n->asked_ms = event.now_ms;
         n->wake_at(n->clock_arg, event.now_ms);
     }
 }
