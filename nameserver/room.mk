@@ -3,4 +3,4 @@ ROOMS              += nameserver
 nameserver_SRCS    := $(filter-out nameserver/main.c,$(wildcard nameserver/*.c))
 nameserver_ARCHIVE := libmqnamesrv.a
 nameserver_NEEDS   := common
-nameserver_LIBS    :=
+nameserver_LIBS    := $(ZLIB_LIBS)

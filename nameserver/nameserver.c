@@ -1,0 +1,134 @@
+/*
+ * nameserver.c - wiring only: listener -> dispatch -> handlers; closed connections and time -> routes.
+ */
+#include "nameserver/nameserver.h"
+
+#include <signal.h>
+#include <stdlib.h>
+
+#include "common/log.h"
+#include "nameserver/handlers.h"
+
+#define FRAME_MIN_BYTES 8u
+
+/* ---- connections ---- */
+
+/* Only connections that registered a broker are looked up in the routes when they close. */
+static char watched;
+
+void nameserver_watch(struct conn *conn)
+{
+    conn_set_data(conn, &watched);
+}
+
+static void on_gone(void *arg, const char *broker, int64_t id, const char *addr)
+{
+    LOG_INFO("broker gone", "name=%s id=%lld address=%s cause=\"%s\"", broker, (long long)id, addr,
+             (const char *)arg);
+}
+
+static void on_frame(struct conn *conn, const uint8_t *frame, size_t len)
+{
+    struct nameserver *ns = conn_user(conn);
+
+    (void)dispatch_frame(&ns->dispatch, conn, NULL, frame, len); /* a bad frame has closed conn */
+}
+
+static void on_close(struct conn *conn, int why)
+{
+    struct nameserver *ns = conn_user(conn);
+
+    if (conn_data(conn) == NULL)
+        return;
+    routes_conn_closed(ns->routes, conn_id(conn), on_gone,
+                       (void *)(uintptr_t)(why == 0 ? "connection closed here" : err_text(why)));
+}
+
+static const struct conn_ops conn_ops = {.on_frame = on_frame, .on_close = on_close};
+
+static int listen_for_all(struct nameserver *ns, struct err *err)
+{
+    const struct settings *s = ns->settings;
+    struct conn_limits limits = {
+        .frame_max_bytes = REMOTING_FRAME_MAX_BYTES,
+        .frame_min_bytes = FRAME_MIN_BYTES,
+        .out_max_bytes = (uint32_t)s->conn_out_max_bytes,
+        .idle_ms = (uint32_t)s->conn_idle_s * 1000,
+        .conns_max = (uint32_t)s->conns_max,
+    };
+
+    return listener_open(ns->loop, s->listen_host, (uint16_t)s->listen_port, &conn_ops, &limits, ns,
+                         &ns->listener, err);
+}
+
+/* ---- time and signals ---- */
+
+static void on_scan(void *arg)
+{
+    struct nameserver *ns = arg;
+
+    routes_expire(ns->routes, loop_now_ms(ns->loop), on_gone, (void *)(uintptr_t) "silent");
+    timer_start(&ns->scan, (uint32_t)ns->settings->scan_ms);
+}
+
+static void on_stop_signal(void *arg)
+{
+    struct nameserver *ns = arg;
+
+    if (ns->stopping)
+        return;
+    ns->stopping = true;
+    loop_stop(ns->loop);
+}
+
+/* ---- life ---- */
+
+int nameserver_new(struct conf *conf, struct nameserver **out, struct err *err)
+{
+    struct nameserver *ns = calloc(1, sizeof(*ns));
+    int rc;
+
+    ENSURE(ns != NULL);
+    ns->conf = conf;
+    ns->settings = conf->settings;
+    ns->loop = loop_new();
+    ns->routes = routes_new();
+    dispatch_init(&ns->dispatch, handler_rows, handler_row_count, ns);
+    timer_init(&ns->scan, ns->loop, on_scan, ns);
+    rc = listen_for_all(ns, err);
+    if (rc != 0) {
+        nameserver_free(ns);
+        return rc;
+    }
+    loop_on_signal(ns->loop, SIGTERM, on_stop_signal, ns);
+    loop_on_signal(ns->loop, SIGINT, on_stop_signal, ns);
+    timer_start(&ns->scan, (uint32_t)ns->settings->scan_ms);
+    *out = ns;
+    return 0;
+}
+
+void nameserver_run(struct nameserver *ns)
+{
+    LOG_INFO("nameserver started", "host=%s port=%u",
+             ns->settings->listen_host != NULL ? ns->settings->listen_host : "*", nameserver_port(ns));
+    loop_run(ns->loop);
+    LOG_INFO("nameserver stopped", "brokers=%u topics=%u", routes_member_count(ns->routes),
+             routes_topic_count(ns->routes));
+}
+
+uint16_t nameserver_port(const struct nameserver *ns)
+{
+    return listener_port(ns->listener);
+}
+
+void nameserver_free(struct nameserver *ns)
+{
+    if (ns->listener != NULL)
+        listener_close(ns->listener);
+    timer_release(&ns->scan);
+    loop_turn(ns->loop, 0); /* let go of the connections */
+    loop_free(ns->loop);
+    dispatch_release(&ns->dispatch);
+    routes_free(ns->routes);
+    free(ns);
+}
