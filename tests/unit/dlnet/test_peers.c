@@ -556,6 +556,57 @@ START_TEST(silence_is_given_up)
 }
 END_TEST
 
+/* A peer that welcomes us and then reads no more. */
+static void deaf_frame(struct conn *conn, const uint8_t *frame, size_t len)
+{
+    struct wire_frame f;
+    struct err err;
+    ck_assert_int_eq(wire_parse(frame, len, &f, &err), 0);
+    wire_hello_rsp rsp = LEDGERMQ__DLEDGER__HELLO_RESPONSE__INIT;
+    rsp.format = WIRE_FORMAT;
+    rsp.group = (char *)(uintptr_t) "g";
+    rsp.self = 2;
+    uint8_t bytes[WIRE_OUT_MAX];
+    conn_write(conn, bytes, wire_write(bytes, WIRE_RESPONSE, WIRE_HELLO, 0, &rsp.base, 0));
+    conn_pause(conn, true);
+}
+
+START_TEST(output_is_bounded)
+{
+    static const struct conn_ops ops = {deaf_frame, NULL, mute_close};
+    static const struct conn_limits limits = {
+        .frame_max_bytes = 1 << 20, .frame_min_bytes = 4, .out_max_bytes = 1 << 20, .conns_max = 100};
+    struct listener *l;
+    struct err err;
+    ck_assert_int_eq(listener_open(loop, "127.0.0.1", addrs[1].port, &ops, &limits, NULL, &l, &err), 0);
+    open_end(0, "g", 2);
+    TURN_UNTIL(ends[0].ups == 1);
+    struct buf *b = buf_new(1 << 20);
+    memset(b->data, 'r', 1 << 20);
+    b->len = 1 << 20;
+    struct dl_slice slice = {b, 0, b->len};
+    for (uint64_t i = 1; ends[0].downs == 0; i++) {
+        ck_assert_uint_lt(i, 200);
+        struct dl_msg push = {.type = DL_MSG_PUSH_REQ,
+                              .from = 1,
+                              .to = 2,
+                              .term = 1,
+                              .push = DL_PUSH_APPEND,
+                              .prev_index = i - 1,
+                              .prev_term = i > 1,
+                              .first = i,
+                              .last = i};
+        ends[0].t.send(ends[0].t.impl, &push, &slice, 1);
+        loop_turn(loop, 0);
+        if (ends[0].downs == 0)
+            ck_assert_uint_le(atomic_load(&b->refs), DL_PEERS_OUT_MAX / b->len + 2);
+    }
+    ck_assert_uint_eq(ends[0].resets, 0); /* no sign of death */
+    buf_unref(b);
+    listener_close(l);
+}
+END_TEST
+
 START_TEST(bad_options)
 {
     struct dl_peers *p;
@@ -596,6 +647,7 @@ int main(void)
     tcase_add_test(t, hostile_connections_cost_themselves_only);
     tcase_add_test(t, new_session_replaces_the_old_one);
     tcase_add_test(t, silence_is_given_up);
+    tcase_add_test(t, output_is_bounded);
     tcase_add_test(t, bad_options);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
