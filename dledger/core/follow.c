@@ -82,6 +82,8 @@ static bool take_entries(struct dl_core *core, const struct dl_event *event)
            trail_term(&core->trail, at) == event->terms[at - msg->first])
         at++;
     if (at <= msg->last) {
+        if (event->terms[at - msg->first] < trail_term(&core->trail, at - 1))
+            return false; /* terms never fall along a log: a liar */
         if (at <= core->trail.last) {
             if (core->persisted < core->trail.last) {
                 core->conflict_waits = true;
