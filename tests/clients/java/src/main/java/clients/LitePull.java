@@ -28,8 +28,9 @@ final class LitePull implements Job {
 
         String group = env.name("subscribed");
         DefaultLitePullConsumer first = subscribed(env, group, topic);
-        check(env.poll(first, COUNT, 40), old);
-        commit(env, first, topic);
+        List<MessageExt> messages = env.poll(first, COUNT, 40);
+        check(messages, old);
+        commit(env, first, next(topic, messages));
         first.shutdown();
         Set<String> fresh = send(producer, topic, "new");
         DefaultLitePullConsumer second = subscribed(env, group, topic);
@@ -50,14 +51,8 @@ final class LitePull implements Job {
         }
         List<MessageExt> messages = env.poll(consumer, COUNT, 40);
         check(messages, old);
-        Map<MessageQueue, Long> next = new HashMap<>();
-        for (MessageExt message : messages) {
-            MessageQueue queue = new MessageQueue(topic, message.getBrokerName(), message.getQueueId());
-            Long expected = next.put(queue, message.getQueueOffset() + 1);
-            Env.check(message.getQueueOffset() == (expected == null ? 0 : expected),
-                "%s: offset %d came, %s expected", queue, message.getQueueOffset(), expected);
-        }
-        commit(env, consumer, topic);
+        Map<MessageQueue, Long> next = next(topic, messages);
+        commit(env, consumer, next);
         consumer.shutdown();
 
         DefaultLitePullConsumer again = env.litePullConsumer(group);
@@ -84,17 +79,30 @@ final class LitePull implements Job {
         return consumer;
     }
 
-    /** Commits what was polled and waits until the broker says so (the client sends commits without an answer). */
-    private static void commit(Env env, DefaultLitePullConsumer consumer, String topic) throws Exception {
-        consumer.commitSync();
+    /** The offsets after the last message of each queue; what came must begin at 0 and have no gap. */
+    private static Map<MessageQueue, Long> next(String topic, List<MessageExt> messages) {
+        Map<MessageQueue, Long> next = new HashMap<>();
+        for (MessageExt message : messages) {
+            MessageQueue queue = new MessageQueue(topic, message.getBrokerName(), message.getQueueId());
+            Long expected = next.put(queue, message.getQueueOffset() + 1);
+            Env.check(message.getQueueOffset() == (expected == null ? 0 : expected),
+                "%s: offset %d came, %s expected", queue, message.getQueueOffset(), expected);
+        }
+        return next;
+    }
+
+    /** Commits offsets and waits until the broker says so (the client sends commits without wanting an answer). */
+    private static void commit(Env env, DefaultLitePullConsumer consumer, Map<MessageQueue, Long> offsets)
+        throws Exception {
+        consumer.commitSync(offsets, true);
         env.await("the broker has the committed offsets", 20, () -> {
-            consumer.getOffsetStore().persistAll(new HashSet<>(consumer.fetchMessageQueues(topic)));
-            long sum = 0;
-            for (MessageQueue queue : consumer.fetchMessageQueues(topic)) {
-                sum += Math.max(0, consumer.getOffsetStore().readOffset(queue,
-                    ReadOffsetType.READ_FROM_STORE));
+            for (MessageQueue queue : offsets.keySet()) {
+                long stored = consumer.getOffsetStore().readOffset(queue, ReadOffsetType.READ_FROM_STORE);
+                if (stored != offsets.get(queue)) {
+                    return false;
+                }
             }
-            return sum == COUNT;
+            return true;
         });
     }
 
