@@ -8,8 +8,9 @@
  * and a disk that fails once is not to be trusted. A job belongs to the worker until its done is called, so
  * closing the state only abandons it: if it has not begun it does nothing, and done frees it.
  *
- * An entry can be committed by the others, and so applied here, before this replica's own disk has it. A checkpoint must not run ahead of the
- * own log, or a power cut would leave a state without the entries it was made from: a flush waits until its applied index is durable in the log.
+ * An entry can be committed by the others, and so applied here, before this replica's own disk has it. A
+ * checkpoint must not run ahead of the own log, or a power cut would leave a state without the entries it was
+ * made from: a flush waits until its applied index is durable in the log.
  */
 #include <stdatomic.h>
 #include <utlist.h>

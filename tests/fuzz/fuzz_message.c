@@ -63,7 +63,7 @@ static void try_batch(const uint8_t *data, size_t size)
 
 static void open_state(struct checkpoint *c, struct worker *w, struct state **s)
 {
-    struct state_opts opts = {c, w, 2};
+    struct state_opts opts = {.checkpoint = c, .worker = w, .cache_blocks = 2};
     struct err err;
     int rc = state_open(&opts, s, &err);
     ENSURE(rc == 0);

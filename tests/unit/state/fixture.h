@@ -27,6 +27,7 @@ struct rig {
     struct state *state;
     dl_index_t index;
     dl_pos_t position;
+    bool follows_log; /* set before rig_open */
 };
 
 static inline void rig_run_jobs(struct rig *r)
@@ -39,7 +40,10 @@ static inline void rig_open(struct rig *r, struct checkpoint checkpoint, uint64_
 {
     r->checkpoint = checkpoint;
     r->worker = worker_new_manual(NULL, NULL);
-    struct state_opts opts = {&r->checkpoint, r->worker, cache_blocks};
+    struct state_opts opts = {.checkpoint = &r->checkpoint,
+                              .worker = r->worker,
+                              .cache_blocks = cache_blocks,
+                              .follows_log = r->follows_log};
     struct err err;
     int rc = state_open(&opts, &r->state, &err);
     ck_assert_msg(rc == 0, "state_open: %s", rc ? err.text : "");

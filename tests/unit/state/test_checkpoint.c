@@ -260,7 +260,7 @@ START_TEST(a_damaged_record_is_named)
     tamper(STR("torders"), flip);
 
     ck_assert_int_eq(open_as("G", 1), 0);
-    struct state_opts opts = {&door, NULL, 0};
+    struct state_opts opts = {.checkpoint = &door};
     struct state *s;
     ck_assert_int_eq(state_open(&opts, &s, &err), ERR_DAMAGED);
     ck_assert_ptr_null(s);

@@ -196,6 +196,38 @@ START_TEST(flushes_merge_while_one_is_under_way)
 }
 END_TEST
 
+START_TEST(a_flush_waits_for_the_own_log)
+{
+    int calls = 0;
+    rig_crash(&rig);
+    rig.follows_log = true;
+    rig_open(&rig, memory_checkpoint_door(store), 2);
+    entry_topic_put(&e, "T", 4, 4);
+    rig_apply(&rig, &e);
+    fill(10);
+    state_flush(rig.state, count_call, &calls);
+    fill(10);
+    rig_run_jobs(&rig);
+    ck_assert(state_flushing(rig.state));
+    state_note_durable(rig.state, 10);
+    rig_run_jobs(&rig);
+    ck_assert_uint_eq(memory_checkpoint_writes(store), 0);
+    state_note_durable(rig.state, 11);
+    rig_run_jobs(&rig);
+    ck_assert_int_eq(calls, 1);
+    ck_assert_uint_eq(state_checkpointed(rig.state), 11);
+    ck_assert(!state_flushing(rig.state));
+
+    /* The next one waits again, and nobody waits for it when the state goes. */
+    state_flush(rig.state, count_call, &calls);
+    rig_run_jobs(&rig);
+    rig_crash(&rig);
+    ck_assert_int_eq(calls, 1);
+    rig_open(&rig, memory_checkpoint_door(store), 2);
+    ck_assert_uint_eq(state_applied(rig.state), 11);
+}
+END_TEST
+
 /* What a caller does: seek the block, then look for the first row late enough. */
 static uint64_t first_at(uint64_t store_ms)
 {
@@ -314,6 +346,7 @@ int main(void)
     tcase_add_test(tc, loads_are_limited_and_their_failures_told);
     tcase_add_test(tc, closing_with_jobs_under_way_calls_nobody);
     tcase_add_test(tc, flushes_merge_while_one_is_under_way);
+    tcase_add_test(tc, a_flush_waits_for_the_own_log);
     tcase_add_test(tc, search_by_time_finds_the_first_row_late_enough);
     tcase_add_test(tc, a_clock_that_goes_back_does_not_hide_messages);
     tcase_add_test(tc, a_position_is_found_only_where_a_message_begins);

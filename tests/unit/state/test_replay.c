@@ -315,7 +315,7 @@ START_TEST(flushes_and_loads_run_beside_apply)
     struct loop *loop = loop_new();
     struct worker *worker = worker_new(loop, "state", 1);
     struct checkpoint c = reopen_lmdb();
-    struct state_opts opts = {&c, worker, 2};
+    struct state_opts opts = {.checkpoint = &c, .worker = worker, .cache_blocks = 2};
     struct state *s;
     struct err err;
     int asked = 0, answered = 0, loads = 0, loaded = 0;
