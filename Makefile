@@ -212,7 +212,7 @@ $(foreach t,$(SCENARIOS:$(B)/%=%),$(eval $(call program,$t,\
   fixtures $(BROKER_ROOMS))))
 
 SIM_SRCS := $(wildcard tests/sim/*.c)
-SIM := $(if $(SIM_SRCS),$(B)/tests/sim/sim)
+SIM := $(if $(wildcard tests/sim/main.c tests/sim/sim.c),$(B)/tests/sim/sim)
 $(if $(SIM),$(eval $(call program,tests/sim/sim,$(SIM_SRCS:%.c=$(B)/obj/%.o),\
   dledger dlnet dlstore dlcore state proto common)))
 
