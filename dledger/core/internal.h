@@ -131,7 +131,7 @@ void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
 /* A leader's step: end an attempt that took too long, ask a target that is ready, yield to the preferred
  * leader. */
 void transfer_advance(struct dl_core *core);
-/* True when we have heard the leader say something after `deadline_ms` of its clock (0: not told). */
+/* True when we have heard the leader say something after `deadline_ms` of its clock. */
 bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms);
 
 /* ---- check.c ---- */

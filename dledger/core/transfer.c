@@ -113,7 +113,7 @@ void transfer_advance(struct dl_core *core)
 
 bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms)
 {
-    return deadline_ms != 0 && core->echo_ms > deadline_ms;
+    return core->echo_ms > deadline_ms;
 }
 
 void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)

@@ -88,8 +88,8 @@ struct dl_msg {
     dl_index_t first, last; /* APPEND: range of entries; the bytes travel beside the message */
     dl_index_t commit;      /* leader's commit index */
     /* Leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease.
-     * TIMEOUT_NOW, and the VOTE_REQ (transfer) of the one so asked: when the hand-over ends by that clock, 0 = not
-     * told. Who has heard the leader later than that knows that it is over. */
+     * TIMEOUT_NOW, and the VOTE_REQ (transfer) of the one so asked: when the hand-over ends by that clock.
+     * Who has heard the leader later than that knows that it is over. */
     uint64_t sent_ms;
 
     /* PUSH_RSP */

@@ -22,7 +22,7 @@ struct chaos {
     uint32_t pass_max_ms;
     struct group *group;
     uint64_t random;
-    uint32_t size, voters;
+    uint32_t size;
     bool false_resets;
     bool in_order;    /* links keep their order and lose nothing while up */
     uint32_t elected; /* distinct leaderships seen, so that a run that does nothing is noticed */
@@ -234,7 +234,7 @@ static uint32_t run_seed(uint64_t seed)
     opts.preferred = draw(&c, 3) == 0 ? 1 : DL_NOBODY;
     opts.false_resets = c.false_resets = draw(&c, 4) == 0;
     c.size = opts.voters + opts.learners;
-    c.voters = opts.voters;
+
     c.in_order = draw(&c, 2) == 0;
     draw_weights(&c);
     c.group = group_new(&opts);

@@ -1,8 +1,8 @@
 /*
  * one.h - one replica of the core under test; the test plays the disk, the clock and the other replicas.
  *
- * Replica 1 of `voters` voters and `learners` learners (the highest numbers), election time-out 300..600 ms, heartbeat 50 ms,
- * clock at 10000 ms.
+ * Replica 1 of `voters` voters and `learners` learners (the highest numbers), election time-out
+ * 300..600 ms, heartbeat 50 ms, clock at 10000 ms.
  */
 #ifndef TESTS_UNIT_DLCORE_ONE_H
 #define TESTS_UNIT_DLCORE_ONE_H
