@@ -561,9 +561,17 @@ uint64_t fakedisk_changes(const struct fakedisk *f)
     return f->change_calls;
 }
 
-void fakedisk_crash(struct fakedisk *f, struct rng *rng, double keep)
+void fakedisk_kill(struct fakedisk *f)
 {
     drop_handles(f);
+    f->off = false;
+    f->off_at = 0;
+    memset(f->faults, 0, sizeof(f->faults));
+}
+
+void fakedisk_crash(struct fakedisk *f, struct rng *rng, double keep)
+{
+    fakedisk_kill(f);
     for (unsigned i = 0; i < f->change_count; i++)
         change_apply(f, &f->changes[i], rng_chance(rng, keep));
     f->change_count = 0;
@@ -574,9 +582,6 @@ void fakedisk_crash(struct fakedisk *f, struct rng *rng, double keep)
             inode_crash(name->inode, rng, keep);
         names_set(&f->seen, name->path, name->inode);
     }
-    f->off = false;
-    f->off_at = 0;
-    memset(f->faults, 0, sizeof(f->faults));
     rng_seed(&f->tear, rng_next(rng));
 }
 

@@ -38,9 +38,12 @@ bool fakedisk_is_off(const struct fakedisk *f);
 /* Calls so far that change something. */
 uint64_t fakedisk_changes(const struct fakedisk *f);
 
-/* Odds that something not synced is kept by a crash: 0 = all lost, 1 = all kept (a killed process), between: each for itself. With 0 < keep < 1
+/* Odds that something not synced is kept by a crash: 0 = all lost, 1 = all kept, between: each for itself. With 0 < keep < 1
  * a sector that is neither may also be torn within. Handles and locks die; the disk can be used again. */
 void fakedisk_crash(struct fakedisk *f, struct rng *rng, double keep);
+
+/* The process dies, the machine goes on: handles and locks die, nothing is lost, and what was not synced still is not. */
+void fakedisk_kill(struct fakedisk *f);
 
 /* Flip a bit, in what readers see and on the medium alike. ENSUREs that the file has that byte. */
 void fakedisk_flip(struct fakedisk *f, const char *path, uint64_t offset, uint8_t mask);

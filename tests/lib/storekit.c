@@ -95,12 +95,23 @@ void storekit_run(struct storekit *k)
         ;
 }
 
-void storekit_crash(struct storekit *k, struct rng *rng, double keep)
+static void forget(struct storekit *k)
 {
-    fakedisk_crash(k->fake, rng, keep);
     storekit_close(k);
     free_workers(k);
     make_workers(k);
+}
+
+void storekit_crash(struct storekit *k, struct rng *rng, double keep)
+{
+    fakedisk_crash(k->fake, rng, keep);
+    forget(k);
+}
+
+void storekit_kill(struct storekit *k)
+{
+    fakedisk_kill(k->fake);
+    forget(k);
 }
 
 uint32_t storekit_body_len(dl_index_t index, dl_term_t term, uint32_t size)

@@ -32,6 +32,9 @@ void storekit_run(struct storekit *k);
 /* Power off, lose what is not synced by the odds of fakedisk_crash, and forget the store. */
 void storekit_crash(struct storekit *k, struct rng *rng, double keep);
 
+/* The process is killed: nothing is lost, nothing more is synced. */
+void storekit_kill(struct storekit *k);
+
 /* Body length of the entry (index, term): around `size`, different for each. */
 uint32_t storekit_body_len(dl_index_t index, dl_term_t term, uint32_t size);
 void storekit_append(struct storekit *k, dl_index_t index, dl_term_t term, uint32_t size);

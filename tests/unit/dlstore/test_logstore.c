@@ -118,8 +118,12 @@ START_TEST(recent_entries_stay_in_memory_until_applied)
 {
     struct dl_entry e;
     storekit_append_range(&k, 1, 500, 1, 400);
-    storekit_run(&k);
+    dl_store_note(k.s, 200, 200); /* committed by others and applied here, but not yet on this disk */
     ck_assert_int_eq(dl_store_entry(k.s, 1, &e), 0);
+    buf_unref(e.buf);
+    storekit_run(&k);
+    ck_assert_int_eq(dl_store_entry(k.s, 200, &e), ERR_AGAIN);
+    ck_assert_int_eq(dl_store_entry(k.s, 201, &e), 0);
     buf_unref(e.buf);
     ck_assert_int_eq(dl_store_entry(k.s, 501, &e), ERR_NOT_FOUND);
     ck_assert_int_eq(dl_store_entry(k.s, 0, &e), ERR_NOT_FOUND);
@@ -184,6 +188,23 @@ START_TEST(a_late_report_does_not_speak_for_replaced_entries)
     storekit_append(&k, 4, 2, 100);
     storekit_run(&k);
     ck_assert_uint_eq(k.persisted, 4);
+    ck_assert_uint_eq(k.persisted_term, 2);
+}
+END_TEST
+
+START_TEST(a_report_of_replaced_entries_is_not_taken_for_the_new_ones)
+{
+    storekit_append_range(&k, 1, 5, 1, 100);
+    storekit_run(&k);
+    storekit_append_range(&k, 6, 9, 1, 900000); /* more than one batch */
+    dl_store_truncate(k.s, 4);
+    storekit_append_range(&k, 4, 9, 2, 100);
+    ck_assert(worker_run_one(k.flush));
+    struct dl_store_view view;
+    dl_store_view(k.s, &view);
+    ck_assert_uint_eq(view.persisted, 3);
+    storekit_run(&k);
+    ck_assert_uint_eq(k.persisted, 9);
     ck_assert_uint_eq(k.persisted_term, 2);
 }
 END_TEST
@@ -437,6 +458,7 @@ int main(void)
     tcase_add_test(tc, truncated_entries_are_replaced_for_good);
     tcase_add_test(tc, truncate_before_anything_is_written);
     tcase_add_test(tc, a_late_report_does_not_speak_for_replaced_entries);
+    tcase_add_test(tc, a_report_of_replaced_entries_is_not_taken_for_the_new_ones);
     tcase_add_test(tc, trimmed_segments_are_gone_and_their_files_used_again);
     tcase_add_test(tc, loads_give_checked_records_from_any_place);
     tcase_add_test(tc, a_damaged_record_is_not_handed_out);

@@ -151,6 +151,115 @@ START_TEST(rot_in_an_old_segment_is_found_when_its_index_file_is_gone)
 }
 END_TEST
 
+START_TEST(a_torn_batch_with_good_records_behind_is_erased)
+{
+    dl_pos_t pos10, pos11;
+    uint32_t len10, len11;
+    uint8_t zero[16] = {0}, after[512];
+    storekit_append_range(&k, 1, 9, 1, 100);
+    storekit_run(&k);
+    dl_store_cork(k.s, true);
+    storekit_append_range(&k, 10, 12, 1, 100);
+    dl_store_cork(k.s, false);
+    fakedisk_power_off_at(k.fake, 2); /* the write happens, its sync does not */
+    storekit_run(&k);
+    ck_assert_uint_eq(k.persisted, 9);
+    pos_of(10, &pos10, &len10);
+    pos_of(11, &pos11, &len11);
+    storekit_crash(&k, &rng, 1);
+    poke(FIRST_SEGMENT, segment_offset(0, pos10), zero, sizeof(zero)); /* one sector did not make it */
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 9);
+    peek(FIRST_SEGMENT, segment_offset(0, pos11), after, len11);
+    for (uint32_t i = 0; i < len11; i++)
+        ck_assert_uint_eq(after[i], 0);
+}
+END_TEST
+
+START_TEST(records_of_another_history_do_not_chain)
+{
+    struct storekit other;
+    uint8_t theirs[3 * DL_RECORD_HEAD], zero[512] = {0};
+    storekit_init(&other);
+    ck_assert_int_eq(storekit_open(&other), 0);
+    storekit_append(&other, 1, 2, 0); /* same places, indexes, group; another first entry */
+    storekit_append_range(&other, 2, 3, 3, 0);
+    storekit_run(&other);
+    ck_assert_uint_eq(
+        fakedisk_durable_read(other.fake, FIRST_SEGMENT, SEGMENT_HEAD_BYTES, theirs, sizeof(theirs)),
+        sizeof(theirs));
+    storekit_release(&other);
+    storekit_append(&k, 1, 1, 0);
+    storekit_run(&k);
+    storekit_close(&k);
+    poke(FIRST_SEGMENT, SEGMENT_HEAD_BYTES + DL_RECORD_HEAD, zero, sizeof(zero));
+    poke(FIRST_SEGMENT, SEGMENT_HEAD_BYTES + DL_RECORD_HEAD, theirs + DL_RECORD_HEAD, 2 * DL_RECORD_HEAD);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert_uint_eq(storekit_last(&k), 1);
+}
+END_TEST
+
+START_TEST(old_records_far_behind_in_a_recycled_file_are_no_damage)
+{
+    storekit_close(&k);
+    k.segment_bytes = 16 * 1024 * 1024;
+    ck_assert_int_eq(storekit_open(&k), 0);
+    for (dl_index_t i = 1; i <= 40; i++) { /* 24 MiB */
+        storekit_append(&k, i, 1, 600000);
+        storekit_run(&k);
+    }
+    dl_store_note(k.s, 40, 40);
+    dl_store_trim(k.s, 35);
+    storekit_run(&k);
+    dl_index_t last = 40;
+    for (struct dl_store_view view = {0}; view.segments < 2;) {
+        storekit_append(&k, ++last, 1, 600000);
+        storekit_run(&k);
+        dl_store_view(k.s, &view);
+    }
+    storekit_crash(&k, &rng, 0);
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), last);
+}
+END_TEST
+
+START_TEST(what_a_killed_process_left_unsynced_is_durable_once_it_is_told)
+{
+    storekit_append_range(&k, 1, 9, 1, 100);
+    storekit_run(&k);
+    storekit_append(&k, 10, 1, 100);
+    fakedisk_power_off_at(k.fake, 2);
+    storekit_run(&k);
+    storekit_kill(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert_uint_eq(storekit_last(&k), 10);
+    storekit_crash(&k, &rng, 0);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert_uint_eq(storekit_last(&k), 10);
+}
+END_TEST
+
+START_TEST(what_was_committed_is_refused_and_not_erased)
+{
+    dl_pos_t pos;
+    uint32_t len;
+    uint8_t zero[SEGMENT_MARK_BYTES] = {0};
+    storekit_append_range(&k, 1, 5, 1, 100);
+    storekit_run(&k);
+    dl_store_note(k.s, 5, 0);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
+    pos_of(5, &pos, &len);
+    storekit_close(&k);
+    poke(FIRST_SEGMENT, segment_offset(0, pos) + len, zero, sizeof(zero)); /* no mark tells */
+    fakedisk_flip(k.fake, FIRST_SEGMENT, segment_offset(0, pos) + 10, 1);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+    fakedisk_flip(k.fake, FIRST_SEGMENT, segment_offset(0, pos) + 10, 1);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert(storekit_has(&k, 5, 1, 100));
+}
+END_TEST
+
 START_TEST(a_missing_segment_is_damage)
 {
     struct disk *d = fakedisk_disk(k.fake);
@@ -268,6 +377,27 @@ START_TEST(hard_state_survives_a_crash_at_any_call)
             if (done)
                 break;
         }
+    }
+}
+END_TEST
+
+START_TEST(a_vote_survives_when_the_next_save_is_torn_before_the_mirror)
+{
+    for (int round = 0; round < 20; round++) {
+        dl_term_t term = 10 + 2 * (dl_term_t)round;
+        dl_store_save_hard(k.s, (struct dl_hard){term, 2});
+        ck_assert(worker_run_one(k.meta));
+        ck_assert_uint_eq(k.hard.term, term);
+        fakedisk_power_off_at(k.fake, 1);
+        dl_store_save_hard(k.s, (struct dl_hard){term + 1, 3});
+        storekit_run(&k);
+        ck_assert_uint_eq(k.hard.term, term);
+        storekit_crash(&k, &rng, 0.5);
+        ck_assert_int_eq(storekit_open(&k), 0);
+        struct dl_core_start start;
+        dl_store_start(k.s, &start);
+        ck_assert(start.hard.term == term ? start.hard.vote == 2
+                                          : start.hard.term == term + 1 && start.hard.vote == 3);
     }
 }
 END_TEST
@@ -474,6 +604,12 @@ int main(void)
     tcase_add_test(tc, a_flipped_bit_in_durable_records_is_damage);
     tcase_add_test(tc, a_hole_in_durable_records_is_damage_and_stays_it);
     tcase_add_test(tc, rot_in_an_old_segment_is_found_when_its_index_file_is_gone);
+    tcase_add_test(tc, a_torn_batch_with_good_records_behind_is_erased);
+    tcase_add_test(tc, records_of_another_history_do_not_chain);
+    tcase_add_test(tc, old_records_far_behind_in_a_recycled_file_are_no_damage);
+    tcase_add_test(tc, what_a_killed_process_left_unsynced_is_durable_once_it_is_told);
+    tcase_add_test(tc, what_was_committed_is_refused_and_not_erased);
+    tcase_add_test(tc, a_vote_survives_when_the_next_save_is_torn_before_the_mirror);
     tcase_add_test(tc, a_missing_segment_is_damage);
     tcase_add_test(tc, records_of_a_recycled_file_are_never_taken_for_new_ones);
     tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
