@@ -64,6 +64,8 @@ static void log_news(const struct request *req, const struct routes_registration
 
 static void answer_registration(const struct request *req, const struct routes_answer *answer)
 {
+    struct nameserver *ns = req->user;
+    struct bld body = bld_of(BODY_MAX_BYTES);
     struct remoting_out out;
 
     reply_begin(&req->reply, &out, RC_SUCCESS, (struct str){NULL, 0});
@@ -71,7 +73,11 @@ static void answer_registration(const struct request *req, const struct routes_a
         remoting_put_str(&out, "masterAddr", answer->master_addr);
         remoting_put_str(&out, "haServerAddr", answer->master_ha_addr);
     }
-    reply_out(&req->reply, &out, NULL);
+    if (ns->settings->return_order_config)
+        (void)kv_namespace_json(kv_store_table(ns->kv), STR(ORDER_TOPIC_NAMESPACE), &body);
+    if (body.full)
+        bld_drop(&body); /* without it the broker is registered all the same */
+    reply_out(&req->reply, &out, body.b != NULL ? bld_take(&body) : NULL);
 }
 
 void handle_register(struct request *req)

@@ -22,6 +22,8 @@ void handle_route(struct request *req)
     bool standard = cmd->version >= VERSION_4_9_4 || remoting_bool_or(cmd, "acceptStandardJsonOnly", false);
     struct bld body = bld_of(BODY_MAX_BYTES);
 
+    if (ns->settings->order_message)
+        order = kv_get(kv_store_table(ns->kv), STR(ORDER_TOPIC_NAMESPACE), topic);
     if (routes_topic_json(ns->routes, topic, order, standard, &body))
         reply_body(&req->reply, &body);
     else

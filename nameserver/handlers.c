@@ -28,5 +28,11 @@ const struct dispatch_row handler_rows[] = {
     {ADD_WRITE_PERM_OF_BROKER, "ADD_WRITE_PERM_OF_BROKER", handle_add_write, 0},
     {DELETE_TOPIC_IN_NAMESRV, "DELETE_TOPIC_IN_NAMESRV", handle_topic_delete, 0},
     {REGISTER_TOPIC_IN_NAMESRV, "REGISTER_TOPIC_IN_NAMESRV", handle_topic_register, 0},
+    {PUT_KV_CONFIG, "PUT_KV_CONFIG", handle_kv_put, 0},
+    {GET_KV_CONFIG, "GET_KV_CONFIG", handle_kv_get, 0},
+    {DELETE_KV_CONFIG, "DELETE_KV_CONFIG", handle_kv_delete, 0},
+    {GET_KVLIST_BY_NAMESPACE, "GET_KVLIST_BY_NAMESPACE", handle_kv_namespace, 0},
+    {UPDATE_NAMESRV_CONFIG, "UPDATE_NAMESRV_CONFIG", handle_config_update, 0},
+    {GET_NAMESRV_CONFIG, "GET_NAMESRV_CONFIG", handle_config_get, 0},
 };
 const uint32_t handler_row_count = sizeof(handler_rows) / sizeof(handler_rows[0]);

@@ -26,4 +26,14 @@ void handle_add_write(struct request *req);
 void handle_topic_delete(struct request *req);
 void handle_topic_register(struct request *req);
 
+/* handle_kv.c */
+void handle_kv_put(struct request *req);
+void handle_kv_get(struct request *req);
+void handle_kv_delete(struct request *req);
+void handle_kv_namespace(struct request *req);
+
+/* handle_config.c */
+void handle_config_update(struct request *req);
+void handle_config_get(struct request *req);
+
 #endif

@@ -3,13 +3,16 @@
  */
 #include "nameserver/nameserver.h"
 
+#include <malloc.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "common/log.h"
 #include "nameserver/handlers.h"
 
 #define FRAME_MIN_BYTES 8u
+#define PATH_MAX_BYTES  4096u
 
 /* ---- connections ---- */
 
@@ -83,6 +86,17 @@ static void on_stop_signal(void *arg)
 
 /* ---- life ---- */
 
+static int open_kv(struct nameserver *ns, struct err *err)
+{
+    const char *home = getenv("HOME");
+    char path[PATH_MAX_BYTES];
+
+    if (ns->settings->kv_path != NULL)
+        return kv_store_open(ns->settings->kv_path, ns->worker, &ns->kv, err);
+    snprintf(path, sizeof(path), "%s/namesrv/kvConfig.json", home != NULL ? home : "");
+    return kv_store_open(path, ns->worker, &ns->kv, err);
+}
+
 int nameserver_new(struct conf *conf, struct nameserver **out, struct err *err)
 {
     struct nameserver *ns = calloc(1, sizeof(*ns));
@@ -92,10 +106,15 @@ int nameserver_new(struct conf *conf, struct nameserver **out, struct err *err)
     ns->conf = conf;
     ns->settings = conf->settings;
     ns->loop = loop_new();
+    /* The worker's memory is freed by the loop: another arena would only cost resident memory. */
+    (void)mallopt(M_ARENA_MAX, 1);
+    ns->worker = worker_new(ns->loop, "kv", 1);
     ns->routes = routes_new();
     dispatch_init(&ns->dispatch, handler_rows, handler_row_count, ns);
     timer_init(&ns->scan, ns->loop, on_scan, ns);
-    rc = listen_for_all(ns, err);
+    rc = open_kv(ns, err);
+    rc = rc != 0 ? rc : health_open(ns, err);
+    rc = rc != 0 ? rc : listen_for_all(ns, err);
     if (rc != 0) {
         nameserver_free(ns);
         return rc;
@@ -123,12 +142,19 @@ uint16_t nameserver_port(const struct nameserver *ns)
 
 void nameserver_free(struct nameserver *ns)
 {
+    http_close(ns->http);
+    if (ns->kv != NULL)
+        kv_store_stop(ns->kv);
+    worker_free(ns->worker);
+    loop_turn(ns->loop, 0); /* answer the last change */
     if (ns->listener != NULL)
         listener_close(ns->listener);
     timer_release(&ns->scan);
     loop_turn(ns->loop, 0); /* let go of the connections */
     loop_free(ns->loop);
     dispatch_release(&ns->dispatch);
+    if (ns->kv != NULL)
+        kv_store_close(ns->kv);
     routes_free(ns->routes);
     free(ns);
 }

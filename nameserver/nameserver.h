@@ -7,6 +7,7 @@
 
 #include "common/dispatch.h"
 #include "common/http.h"
+#include "nameserver/kv_store.h"
 #include "nameserver/routes.h"
 #include "nameserver/settings.h"
 
@@ -17,7 +18,9 @@ struct nameserver {
     struct conf *conf; /* of `settings` */
     struct settings *settings;
     struct loop *loop;
+    struct worker *worker; /* writes the key-value file */
     struct routes *routes;
+    struct kv_store *kv;
     struct dispatch dispatch;
     struct listener *listener;
     struct http *http; /* NULL without httpPort */
@@ -32,6 +35,9 @@ int nameserver_new(struct conf *conf, struct nameserver **out, struct err *err) 
 void nameserver_run(struct nameserver *ns);
 void nameserver_free(struct nameserver *ns);
 uint16_t nameserver_port(const struct nameserver *ns);
+
+/* health.c: the HTTP port, when there is one. */
+int health_open(struct nameserver *ns, struct err *err) MUSTCHECK;
 
 /* For handlers: the connection of this request has registered a broker, which goes when it closes. */
 void nameserver_watch(struct conn *conn);

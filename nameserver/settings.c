@@ -1,6 +1,8 @@
 /* settings.c - the table of mqnamesrv's settings (NamesrvConfig.java, NettyServerConfig.java; reference 8.3). */
 #include "nameserver/settings.h"
 
+#include <string.h>
+
 #define MIB       (1024ll * 1024)
 #define AT(field) offsetof(struct settings, field)
 #define STRING(key, field, def, meaning)                            \
@@ -77,20 +79,36 @@ const struct conf_row settings_rows[] = {
 };
 const uint32_t settings_row_count = sizeof(settings_rows) / sizeof(settings_rows[0]);
 
-bool settings_at_start_only(struct str key)
+static bool is_listed(const char *list, struct str key)
 {
-    static const char *const keys[] = {"listenPort",
-                                       "listenHost",
-                                       "httpPort",
-                                       "httpHost",
-                                       "kvConfigPath",
-                                       "connectionsMax",
-                                       "connectionOutMaxBytes",
-                                       "serverChannelMaxIdleTimeSeconds"};
+    while (*list != '\0') {
+        size_t len = strcspn(list, ";");
 
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
-        if (str_is(key, keys[i]))
+        if (str_eq(key, (struct str){list, len}))
             return true;
+        list += len;
+        list += *list == ';';
     }
     return false;
+}
+
+int settings_may_change(const struct settings *s, struct str key, struct err *err)
+{
+    static const char at_start_only[] = "listenPort;listenHost;httpPort;httpHost;connectionsMax;"
+                                        "connectionOutMaxBytes;serverChannelMaxIdleTimeSeconds";
+    int key_len = key.len < 80 ? (int)key.len : 80;
+
+    if (s->blacklist != NULL && is_listed(s->blacklist, key))
+        return err_set(err, ERR_NO_PERMISSION, "%.*s is in configBlackList", key_len, key.p);
+    if (is_listed(at_start_only, key))
+        return err_set(err, ERR_NO_PERMISSION, "%.*s can be set at the start only", key_len, key.p);
+    for (uint32_t i = 0; i < settings_row_count; i++) {
+        if (!str_is(key, settings_rows[i].key))
+            continue;
+        if (settings_rows[i].kind == CONF_IGNORED)
+            return err_set(err, ERR_INVALID, "%.*s has no effect here: %s", key_len, key.p,
+                           settings_rows[i].meaning);
+        return 0;
+    }
+    return err_set(err, ERR_INVALID, "there is no setting %.*s", key_len, key.p);
 }

@@ -22,7 +22,8 @@ struct settings {
 extern const struct conf_row settings_rows[];
 extern const uint32_t settings_row_count;
 
-/* Whether a setting is looked at once only, when the program starts. */
-bool settings_at_start_only(struct str key);
+/* Whether a setting can be changed while the program runs. ERR_INVALID unknown or without effect here,
+ * ERR_NO_PERMISSION looked at once only when the program starts, or listed in configBlackList. */
+int settings_may_change(const struct settings *s, struct str key, struct err *err) MUSTCHECK;
 
 #endif
