@@ -214,7 +214,7 @@ $(foreach t,$(SCENARIOS:$(B)/%=%),$(eval $(call program,$t,\
 SIM_SRCS := $(wildcard tests/sim/*.c)
 SIM := $(if $(wildcard tests/sim/main.c tests/sim/sim.c),$(B)/tests/sim/sim)
 $(if $(SIM),$(eval $(call program,tests/sim/sim,$(SIM_SRCS:%.c=$(B)/obj/%.o),\
-  dledger dlnet dlstore dlcore state proto common)))
+  fixtures dledger dlnet dlstore dlcore state proto common)))
 
 # Every fuzz target sees all rooms; it is linked by clang with libFuzzer's main().
 FUZZ_TARGETS := $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))

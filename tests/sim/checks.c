@@ -1,0 +1,494 @@
+/*
+ * checks.c - see checks.h. The canonical history is the sequence of entries as first applied by anyone: entry i of it must be entry i for everybody.
+ */
+#include "tests/sim/checks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/crc.h"
+#include "dledger/store/meta.h"
+#include "tests/sim/clients.h"
+#include "tests/sim/replica.h"
+
+#define TERMS_MAX    100000u
+#define ENTRIES_MAX  2000000u
+#define MATCH_WINDOW 64u
+#define MATCH_EVERY  64u /* turns between two looks at log matching */
+
+enum fate { SENT, ACKED, REFUSED };
+
+struct message_row {
+    enum fate fate;
+    uint32_t producer, queue, len;
+    uint64_t sent_us, acked_us;
+    bool stored;
+    uint64_t offset; /* when stored */
+};
+
+struct entry_row {
+    dl_term_t term;
+    dl_pos_t pos;
+    uint32_t kind, len, crc;
+};
+
+struct queue_row {
+    uint64_t *ids; /* by offset */
+    uint64_t count, cap;
+    uint64_t acked_max;    /* highest acknowledged offset + 1 */
+    uint64_t offset_acked; /* consumer offset */
+    bool offset_known;
+};
+
+struct replica_row {
+    dl_index_t persisted, commit, last, applied;
+    dl_term_t persisted_term, leads;
+    uint64_t incarnation;
+    bool power_lost;
+    uint64_t turns;
+};
+
+struct checks {
+    struct world *w;
+    dl_peer_t leader_of[TERMS_MAX];
+    struct entry_row *entries; /* canonical, [0] = index 1 */
+    dl_index_t applied;        /* newest canonical */
+    dl_index_t acked;          /* newest index of an acknowledged message */
+    struct message_row *messages;
+    uint64_t message_count, message_cap;
+    struct queue_row queues[SIM_QUEUES_MAX];
+    struct replica_row replicas[SIM_REPLICAS_MAX];
+    uint64_t last_id_of[SIM_PRODUCERS_MAX]
+                       [SIM_QUEUES_MAX]; /* newest stored message of a producer in a queue, + 1 */
+};
+
+/* ---- Raft and store ------------------------------------------------------------------------------------------------- */
+
+static struct replica_row *row_of(struct checks *c, struct replica *r)
+{
+    return &c->replicas[replica_id(r) - 1];
+}
+
+/* Term and vote that a power cut now would leave. */
+static struct dl_hard durable_hard(struct replica *r)
+{
+    struct dl_hard best = {0, DL_NOBODY};
+    uint64_t sequence = 0;
+    uint8_t block[META_BLOCK_BYTES];
+    struct meta_slot slot;
+
+    for (int i = 0; i < 2; i++) {
+        if (fakedisk_durable_read(replica_disk(r), META_PATH, (uint64_t)i * META_BLOCK_BYTES, block,
+                                  sizeof(block)) != sizeof(block) ||
+            meta_slot_decode(block, &slot) != 0 || slot.sequence < sequence)
+            continue;
+        sequence = slot.sequence;
+        best = slot.hard;
+    }
+    return best;
+}
+
+void checks_on_send(struct checks *c, const struct dl_msg *msg)
+{
+    struct replica *r = c->w->replica[msg->from - 1];
+    bool speaks_of_vote = (msg->type == DL_MSG_VOTE_RSP && msg->granted && !msg->pre) ||
+                          (msg->type == DL_MSG_VOTE_REQ && !msg->pre);
+    dl_peer_t vote = msg->type == DL_MSG_VOTE_REQ ? msg->from : msg->to;
+    struct dl_hard hard;
+
+    if (!speaks_of_vote)
+        return;
+    hard = durable_hard(r);
+    if (hard.term < msg->term || (hard.term == msg->term && hard.vote != vote))
+        world_fail(c->w,
+                   "R7: n%u speaks of its vote for n%u in term %llu, but its medium says term %llu, vote n%d",
+                   msg->from - 1, vote - 1, (unsigned long long)msg->term, (unsigned long long)hard.term,
+                   (int)hard.vote - 1);
+}
+
+void checks_on_persisted(struct checks *c, struct replica *r, dl_index_t index, dl_term_t term)
+{
+    struct replica_row *row = row_of(c, r);
+
+    row->persisted = index;
+    row->persisted_term = term;
+}
+
+void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node_status *s)
+{
+    struct replica_row *row = row_of(c, r);
+
+    if (s->core.role != DL_LEADER || row->leads == s->core.term)
+        return;
+    ENSURE(s->core.term < TERMS_MAX);
+    c->w->count.leaders++;
+    if (c->leader_of[s->core.term] != DL_NOBODY && c->leader_of[s->core.term] != replica_id(r))
+        world_fail(c->w, "R1: n%u and n%u both lead in term %llu", c->leader_of[s->core.term] - 1,
+                   replica_id(r) - 1, (unsigned long long)s->core.term);
+    c->leader_of[s->core.term] = replica_id(r);
+    row->leads = s->core.term;
+    row->last = s->core.last;
+    if (s->core.last < c->applied || s->core.last < c->acked)
+        world_fail(c->w, "R4: n%u leads term %llu with a log up to %llu; %llu was committed",
+                   replica_id(r) - 1, (unsigned long long)s->core.term, (unsigned long long)s->core.last,
+                   (unsigned long long)c->applied);
+}
+
+/* Committed entries are in this log with the canonical term; looks at a few behind the end of what is canonical. */
+static void check_has_committed(struct checks *c, struct replica *r, const struct dl_core_view *v)
+{
+    dl_index_t last = v->commit < c->applied ? v->commit : c->applied;
+    struct dl_entry e;
+
+    if (last == 0 || dl_store_entry(replica_store(r), last, &e) != 0)
+        return;
+    if (e.term != c->entries[last - 1].term || e.pos != c->entries[last - 1].pos)
+        world_fail(c->w, "R6: n%u has term %llu at committed index %llu, canonical is %llu",
+                   replica_id(r) - 1, (unsigned long long)e.term, (unsigned long long)last,
+                   (unsigned long long)c->entries[last - 1].term);
+    buf_unref(e.buf);
+}
+
+/* Below the highest index where two logs have the same term they are the same (a window of it). */
+static void check_matching(struct checks *c, struct replica *a, struct replica *b)
+{
+    struct dl_store_view va, vb;
+    struct dl_entry ea, eb;
+    bool agreed = false;
+
+    dl_store_view(replica_store(a), &va);
+    dl_store_view(replica_store(b), &vb);
+    for (dl_index_t i = va.last < vb.last ? va.last : vb.last, n = 0; i > 0 && n < MATCH_WINDOW; i--, n++) {
+        if (dl_store_entry(replica_store(a), i, &ea) != 0)
+            return;
+        if (dl_store_entry(replica_store(b), i, &eb) != 0) {
+            buf_unref(ea.buf);
+            return;
+        }
+        if (ea.term == eb.term) {
+            agreed = true;
+            if (ea.len != eb.len || ea.pos != eb.pos ||
+                memcmp(ea.buf->data + ea.offset, eb.buf->data + eb.offset, ea.len) != 0)
+                world_fail(c->w, "R3: n%u and n%u differ at index %llu of term %llu", replica_id(a) - 1,
+                           replica_id(b) - 1, (unsigned long long)i, (unsigned long long)ea.term);
+        } else if (agreed) {
+            world_fail(c->w, "R3: n%u and n%u agree above index %llu and differ there", replica_id(a) - 1,
+                       replica_id(b) - 1, (unsigned long long)i);
+        }
+        buf_unref(ea.buf);
+        buf_unref(eb.buf);
+    }
+}
+
+static void check_majority_has(struct checks *c, dl_index_t commit)
+{
+    uint32_t have = 0;
+
+    for (uint32_t i = 0; i < c->w->tune.replicas; i++)
+        have += c->replicas[i].persisted >= commit;
+    if (have * 2 <= c->w->tune.replicas)
+        world_fail(c->w, "R8: index %llu is committed, but durable on %u of %u only",
+                   (unsigned long long)commit, have, c->w->tune.replicas);
+}
+
+void checks_after_turn(struct checks *c, struct replica *r)
+{
+    struct replica_row *row = row_of(c, r);
+    struct dl_node_status s;
+
+    dl_node_status(replica_node(r), &s);
+    if (s.core.commit < row->commit)
+        world_fail(c->w, "R6: n%u's commit index fell from %llu to %llu", replica_id(r) - 1,
+                   (unsigned long long)row->commit, (unsigned long long)s.core.commit);
+    if (s.core.last < s.core.commit || s.applied > s.core.commit)
+        world_fail(c->w, "R6: n%u has last %llu, commit %llu, applied %llu", replica_id(r) - 1,
+                   (unsigned long long)s.core.last, (unsigned long long)s.core.commit,
+                   (unsigned long long)s.applied);
+    if (s.core.role == DL_LEADER && row->leads == s.core.term && s.core.last < row->last)
+        world_fail(c->w, "R2: n%u leads term %llu and its log shrank from %llu to %llu", replica_id(r) - 1,
+                   (unsigned long long)s.core.term, (unsigned long long)row->last,
+                   (unsigned long long)s.core.last);
+    if (s.serving && (s.core.role != DL_LEADER || s.core.term_start == 0 || s.applied < s.core.term_start))
+        world_fail(c->w, "R9: n%u serves in term %llu before its first entry %llu is applied (%llu)",
+                   replica_id(r) - 1, (unsigned long long)s.core.term, (unsigned long long)s.core.term_start,
+                   (unsigned long long)s.applied);
+    if (s.core.commit > row->commit) {
+        if (s.core.role == DL_LEADER)
+            check_majority_has(c, s.core.commit);
+        check_has_committed(c, r, &s.core);
+    }
+    row->commit = s.core.commit;
+    row->last = s.core.last;
+    row->applied = s.applied;
+    if (++row->turns % MATCH_EVERY != 0)
+        return;
+    for (uint32_t i = 0; i < c->w->tune.replicas; i++) {
+        if (c->w->replica[i] != r && replica_alive(c->w->replica[i]))
+            check_matching(c, r, c->w->replica[i]);
+    }
+}
+
+void checks_on_crash(struct checks *c, struct replica *r, double keep)
+{
+    row_of(c, r)->power_lost = keep < 1.0;
+}
+
+void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_store_view *log)
+{
+    struct replica_row *row = row_of(c, r);
+    struct dl_entry e;
+    struct err err;
+
+    if (log->last < row->persisted)
+        world_fail(c->w, "R8: n%u reported index %llu durable; after the crash its log ends at %llu",
+                   replica_id(r) - 1, (unsigned long long)row->persisted, (unsigned long long)log->last);
+    else if (row->persisted > 0 && dl_store_entry_blocking(replica_store(r), row->persisted, &e, &err) == 0) {
+        if (e.term != row->persisted_term)
+            world_fail(
+                c->w,
+                "R8: n%u reported index %llu of term %llu durable; after the crash it has term %llu there",
+                replica_id(r) - 1, (unsigned long long)row->persisted,
+                (unsigned long long)row->persisted_term, (unsigned long long)e.term);
+        buf_unref(e.buf);
+    }
+    row->commit = 0; /* a process starts with what its checkpoint knows */
+    row->leads = 0;
+    row->last = log->last;
+}
+
+/* ---- what is applied ----------------------------------------------------------------------------------------------------- */
+
+static void check_stored_message(struct checks *c, struct replica *r, const struct message *m,
+                                 uint64_t offset)
+{
+    struct queue_row *q = &c->queues[m->queue_id];
+    struct message_row *row;
+    uint8_t expected[SIM_BODY_MAX];
+    uint64_t id;
+
+    if (m->body.len < SIM_BODY_MIN || (id = get_le64(m->body.p)) >= c->message_count) {
+        world_fail(c->w, "B2: n%u applies a message that nobody sent", replica_id(r) - 1);
+        return;
+    }
+    row = &c->messages[id];
+    checks_fill_body(id, expected, row->len);
+    if (m->body.len != row->len || memcmp(m->body.p, expected, row->len) != 0 ||
+        row->queue != (uint32_t)m->queue_id)
+        world_fail(c->w, "B3: message %llu has changed on its way", (unsigned long long)id);
+    if (row->fate == REFUSED)
+        world_fail(c->w, "B2: message %llu was refused and is stored all the same", (unsigned long long)id);
+    if (row->stored)
+        world_fail(c->w, "B4: message %llu is stored twice", (unsigned long long)id);
+    if (offset != q->count)
+        world_fail(c->w, "B4: message %llu gets offset %llu in queue %d, the next is %llu",
+                   (unsigned long long)id, (unsigned long long)offset, m->queue_id,
+                   (unsigned long long)q->count);
+    if (c->last_id_of[row->producer][m->queue_id] > id)
+        world_fail(c->w, "B6: producer %u: message %llu is stored behind %llu", row->producer,
+                   (unsigned long long)id, (unsigned long long)c->last_id_of[row->producer][m->queue_id] - 1);
+    c->last_id_of[row->producer][m->queue_id] = id + 1;
+    row->stored = true;
+    row->offset = offset;
+    if (q->count == q->cap) {
+        q->cap = q->cap == 0 ? 1024 : q->cap * 2;
+        q->ids = realloc(q->ids, q->cap * sizeof(*q->ids));
+        ENSURE(q->ids != NULL);
+    }
+    q->ids[q->count++] = id;
+}
+
+/* First to apply this index: it becomes canonical. */
+static void add_canonical(struct checks *c, struct replica *r, const struct dl_entry *e,
+                          const struct state_result *result, uint32_t crc)
+{
+    struct message m;
+
+    ENSURE(e->index <= ENTRIES_MAX);
+    if (c->applied % 4096 == 0) {
+        c->entries = realloc(c->entries, (c->applied + 4096) * sizeof(*c->entries));
+        ENSURE(c->entries != NULL);
+    }
+    c->entries[c->applied++] = (struct entry_row){e->term, e->pos, e->kind, e->len, crc};
+    if (e->kind != CMD_MESSAGES || result == NULL || result->code != 0)
+        return;
+    if (message_decode(dl_entry_body(e), dl_entry_body_len(e), true, &m) != 0 ||
+        m.queue_id >= (int32_t)SIM_QUEUES_MAX)
+        world_fail(c->w, "B3: n%u applies a message that cannot be read", replica_id(r) - 1);
+    else
+        check_stored_message(c, r, &m, result->queue_offset);
+}
+
+void checks_on_apply(struct checks *c, struct replica *r, const struct dl_entry *e,
+                     const struct state_result *result)
+{
+    uint32_t crc = crc32c(0, dl_entry_body(e), dl_entry_body_len(e));
+    const struct entry_row *row;
+
+    if (e->index > c->applied + 1) {
+        world_fail(c->w, "R5: n%u applies %llu, nobody has applied %llu", replica_id(r) - 1,
+                   (unsigned long long)e->index, (unsigned long long)c->applied + 1);
+        return;
+    }
+    if (e->index == c->applied + 1) {
+        add_canonical(c, r, e, result, crc);
+        return;
+    }
+    row = &c->entries[e->index - 1];
+    if (row->term != e->term || row->kind != e->kind || row->len != e->len || row->pos != e->pos ||
+        row->crc != crc)
+        world_fail(c->w, "R5: n%u applies another entry at index %llu: term %llu, was %llu",
+                   replica_id(r) - 1, (unsigned long long)e->index, (unsigned long long)e->term,
+                   (unsigned long long)row->term);
+}
+
+/* ---- clients --------------------------------------------------------------------------------------------------------------- */
+
+void checks_fill_body(uint64_t id, uint8_t *body, uint32_t len)
+{
+    uint64_t x = id * 0x9E3779B97F4A7C15ull + 1;
+
+    put_le64(body, id);
+    for (uint32_t i = 8; i < len; i++) {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        body[i] = (uint8_t)x;
+    }
+}
+
+uint64_t checks_sent(struct checks *c, uint32_t producer, uint32_t queue, uint32_t body_len)
+{
+    if (c->message_count == c->message_cap) {
+        c->message_cap = c->message_cap == 0 ? 4096 : c->message_cap * 2;
+        c->messages = realloc(c->messages, c->message_cap * sizeof(*c->messages));
+        ENSURE(c->messages != NULL);
+    }
+    c->messages[c->message_count] =
+        (struct message_row){.producer = producer, .queue = queue, .len = body_len, .sent_us = c->w->now_us};
+    return c->message_count++;
+}
+
+void checks_acked(struct checks *c, uint64_t id, uint32_t queue, uint64_t offset, dl_index_t index)
+{
+    struct message_row *row = &c->messages[id];
+    struct queue_row *q = &c->queues[queue];
+
+    row->fate = ACKED;
+    row->acked_us = c->w->now_us;
+    if (!row->stored || row->offset != offset || row->queue != queue || offset >= q->count ||
+        q->ids[offset] != id)
+        world_fail(c->w, "B7: message %llu is acknowledged at offset %llu of queue %u, where it is not",
+                   (unsigned long long)id, (unsigned long long)offset, queue);
+    if (offset + 1 > q->acked_max)
+        q->acked_max = offset + 1;
+    if (index > c->acked)
+        c->acked = index;
+}
+
+void checks_refused(struct checks *c, uint64_t id)
+{
+    c->messages[id].fate = REFUSED;
+    if (c->messages[id].stored)
+        world_fail(c->w, "B2: message %llu is stored and its sender is told it is not",
+                   (unsigned long long)id);
+}
+
+void checks_read_max(struct checks *c, struct replica *r, uint32_t queue, uint64_t max)
+{
+    if (max < c->queues[queue].acked_max)
+        world_fail(c->w,
+                   "B9: n%u, a leader with a lease, says queue %u ends at %llu; %llu was acknowledged before",
+                   replica_id(r) - 1, queue, (unsigned long long)max,
+                   (unsigned long long)c->queues[queue].acked_max - 1);
+}
+
+void checks_offset_acked(struct checks *c, uint32_t queue, uint64_t offset)
+{
+    struct queue_row *q = &c->queues[queue];
+
+    if (!q->offset_known || offset > q->offset_acked)
+        q->offset_acked = offset;
+    q->offset_known = true;
+}
+
+/* ---- the end ------------------------------------------------------------------------------------------------------------------ */
+
+bool checks_converged(struct checks *c)
+{
+    struct state *first = NULL;
+
+    for (uint32_t i = 0; i < c->w->tune.replicas; i++) {
+        struct replica *r = c->w->replica[i];
+
+        if (!replica_alive(r))
+            return false;
+        if (first == NULL)
+            first = replica_state(r);
+        if (state_applied(replica_state(r)) != state_applied(first) || state_applied(first) != c->applied)
+            return false;
+    }
+    return true;
+}
+
+static void check_acked_before_sent(struct checks *c, uint32_t queue)
+{
+    struct queue_row *q = &c->queues[queue];
+    uint64_t earliest_ack_us = UINT64_MAX; /* of all messages at higher offsets */
+
+    for (uint64_t offset = q->count; offset-- > 0;) {
+        struct message_row *row = &c->messages[q->ids[offset]];
+
+        if (earliest_ack_us < row->sent_us)
+            world_fail(
+                c->w,
+                "B5: message %llu (queue %u, offset %llu) was sent after one behind it was acknowledged",
+                (unsigned long long)q->ids[offset], queue, (unsigned long long)offset);
+        if (row->fate == ACKED && row->acked_us < earliest_ack_us)
+            earliest_ack_us = row->acked_us;
+    }
+}
+
+void checks_at_end(struct checks *c)
+{
+    uint64_t digest = state_digest(replica_state(c->w->replica[0]));
+    uint64_t offset;
+
+    if (c->applied < c->acked)
+        world_fail(c->w, "B1: index %llu was acknowledged, the log ends at %llu",
+                   (unsigned long long)c->acked, (unsigned long long)c->applied);
+    for (uint64_t id = 0; id < c->message_count; id++) {
+        if (c->messages[id].fate == ACKED && !c->messages[id].stored)
+            world_fail(c->w, "B1: message %llu was acknowledged and is lost", (unsigned long long)id);
+    }
+    for (uint32_t i = 1; i < c->w->tune.replicas; i++) {
+        if (state_digest(replica_state(c->w->replica[i])) != digest)
+            world_fail(c->w, "R11: n0 and n%u applied the same and have different states", i);
+    }
+    for (uint32_t q = 0; q < c->w->tune.queues; q++) {
+        check_acked_before_sent(c, q);
+        if (c->queues[q].offset_known &&
+            (state_offset(replica_state(c->w->replica[0]), STR("g"), STR("t"), q, &offset) != 0 ||
+             offset < c->queues[q].offset_acked))
+            world_fail(c->w, "B8: consumer offset %llu of queue %u was acknowledged and is lost",
+                       (unsigned long long)c->queues[q].offset_acked, q);
+    }
+}
+
+struct checks *checks_new(struct world *w)
+{
+    struct checks *c = calloc(1, sizeof(*c));
+
+    ENSURE(c != NULL);
+    c->w = w;
+    return c;
+}
+
+void checks_free(struct checks *c)
+{
+    for (uint32_t q = 0; q < SIM_QUEUES_MAX; q++)
+        free(c->queues[q].ids);
+    free(c->messages);
+    free(c->entries);
+    free(c);
+}

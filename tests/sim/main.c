@@ -1,0 +1,224 @@
+/*
+ * main.c - runs seeds: `sim [--seed N] [--count N] [--seconds N] [--jobs N] [--verbose]`.
+ *
+ * A seed is one run: a cluster, clients and faults for the given simulated time, then everything is healed and progress demanded (L1), then all
+ * replicas must be equal. A broken rule prints the seed and ends with status 1; the same seed fails in the same way again. Seeds are shared
+ * out to processes (one per processor); each seed runs in one thread and reads no clock.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/ensure.h"
+#include "common/log.h"
+#include "tests/sim/checks.h"
+#include "tests/sim/clients.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/network.h"
+#include "tests/sim/replica.h"
+
+#define HEAL_ELECTIONS 10u /* election time outs within which there must be progress */
+#define SETTLE_US      (20 * SECOND)
+#define JOBS_MAX       64
+
+struct options {
+    uint64_t seed, count, seconds;
+    uint32_t jobs;
+    bool verbose;
+};
+
+/* Shared by the processes. */
+struct totals {
+    struct counters count;
+    uint64_t seeds, failed;
+};
+
+static void add_counters(struct counters *to, const struct counters *from)
+{
+    const uint64_t *f = (const uint64_t *)from;
+    uint64_t *t = (uint64_t *)to;
+
+    for (size_t i = 0; i < sizeof(*to) / sizeof(uint64_t); i++)
+        __atomic_fetch_add(&t[i], f[i], __ATOMIC_RELAXED);
+}
+
+static void run_until(struct world *w, uint64_t end_us)
+{
+    w->end_us = end_us;
+    while (world_step(w))
+        ;
+}
+
+/* The faults are over: a leader and progress for every client within some election time outs, once all processes are back. */
+static void demand_progress(struct world *w)
+{
+    uint64_t limit_us = w->now_us + 10 * SECOND + HEAL_ELECTIONS * w->tune.election_max_ms * MS + 2 * SECOND;
+
+    faults_heal(w);
+    (void)clients_least_acks(w->clients);
+    run_until(w, limit_us);
+    if (!world_failed(w) && clients_least_acks(w->clients) == 0)
+        world_fail(w, "L1: a client had no acknowledgement long after everything was healed");
+}
+
+static void demand_convergence(struct world *w)
+{
+    uint64_t limit_us = w->now_us + SETTLE_US;
+
+    clients_stop(w->clients);
+    while (!world_failed(w) && w->now_us < limit_us) {
+        run_until(w, w->now_us + 500 * MS);
+        w->now_us = w->end_us;
+        if (checks_converged(w->checks))
+            break;
+    }
+    if (!world_failed(w) && !checks_converged(w->checks))
+        world_fail(w, "L1: the replicas are not level long after everything was healed");
+    if (!world_failed(w))
+        checks_at_end(w->checks);
+}
+
+static bool run_seed(const struct options *o, uint64_t seed, struct totals *totals)
+{
+    struct world w;
+    bool failed;
+
+    world_init(&w, seed, o->seconds);
+    w.verbose = o->verbose;
+    w.network = network_new(&w);
+    w.checks = checks_new(&w);
+    w.clients = clients_new(&w);
+    for (uint32_t i = 0; i < w.tune.replicas; i++)
+        w.replica[i] = replica_new(&w, i + 1);
+    for (uint32_t i = 0; i < w.tune.replicas; i++)
+        replica_start(w.replica[i]);
+    clients_start(w.clients);
+    faults_start(&w);
+    run_until(&w, o->seconds * SECOND);
+    if (!world_failed(&w))
+        demand_progress(&w);
+    if (!world_failed(&w))
+        demand_convergence(&w);
+    failed = world_failed(&w);
+    if (failed)
+        printf("FAIL seed %llu at %.6f s (event %llu): %s\n     again: sim --seed %llu --seconds %llu "
+               "--verbose\n",
+               (unsigned long long)seed, (double)w.now_us / SECOND, (unsigned long long)w.count.events,
+               w.failure, (unsigned long long)seed, (unsigned long long)o->seconds);
+    add_counters(&totals->count, &w.count);
+    for (uint32_t i = 0; i < w.tune.replicas; i++)
+        replica_free(w.replica[i]);
+    network_free(w.network);
+    clients_free(w.clients);
+    checks_free(w.checks);
+    world_release(&w);
+    return !failed;
+}
+
+static void run_share(const struct options *o, uint32_t job, struct totals *totals)
+{
+    for (uint64_t i = job; i < o->count; i += o->jobs) {
+        __atomic_fetch_add(&totals->seeds, 1, __ATOMIC_RELAXED);
+        if (!run_seed(o, o->seed + i, totals))
+            __atomic_fetch_add(&totals->failed, 1, __ATOMIC_RELAXED);
+        fflush(stdout);
+    }
+}
+
+static void print_totals(const struct options *o, const struct totals *t)
+{
+    const struct counters *c = &t->count;
+
+    printf("%llu seeds of %llu simulated seconds, %llu failed\n", (unsigned long long)t->seeds,
+           (unsigned long long)o->seconds, (unsigned long long)t->failed);
+#define SHOW(field) printf("  %-14s %llu\n", #field, (unsigned long long)c->field)
+    SHOW(events), SHOW(messages), SHOW(lost), SHOW(duplicated), SHOW(leaders), SHOW(kills), SHOW(power_cuts),
+        SHOW(cut_in_write);
+    SHOW(restarts), SHOW(partitions), SHOW(one_way_cuts), SHOW(pauses), SHOW(transfers), SHOW(disk_slow),
+        SHOW(sends), SHOW(acks);
+    SHOW(refused), SHOW(replaced), SHOW(undecided), SHOW(offset_commits), SHOW(applied), SHOW(reads);
+#undef SHOW
+}
+
+static void quiet(void *arg, enum log_level level, const char *line)
+{
+    if (*(bool *)arg)
+        printf("           log %d %s\n", (int)level, line);
+}
+
+static bool read_number(const char *text, uint64_t *out)
+{
+    int64_t n;
+
+    if (!str_to_i64(str_of(text), &n) || n < 0)
+        return false;
+    *out = (uint64_t)n;
+    return true;
+}
+
+static int read_options(int argc, char **argv, struct options *o)
+{
+    static const struct option options[] = {
+        {"seed", required_argument, NULL, 's'},    {"count", required_argument, NULL, 'c'},
+        {"seconds", required_argument, NULL, 't'}, {"jobs", required_argument, NULL, 'j'},
+        {"verbose", no_argument, NULL, 'v'},       {NULL, 0, NULL, 0}};
+    uint64_t jobs = (uint64_t)sysconf(_SC_NPROCESSORS_ONLN);
+    int option;
+    bool good = true;
+
+    *o = (struct options){.seed = 1, .count = 1, .seconds = 60};
+    while (good && (option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+        uint64_t *into = option == 's'   ? &o->seed
+                         : option == 'c' ? &o->count
+                         : option == 't' ? &o->seconds
+                                         : &jobs;
+
+        if (option == 'v')
+            o->verbose = true;
+        else
+            good = option != '?' && read_number(optarg, into);
+    }
+    if (!good || optind < argc || jobs == 0 || jobs > JOBS_MAX) {
+        fprintf(stderr, "usage: sim [--seed N] [--count N] [--seconds N] [--jobs N] [--verbose]\n");
+        return 2;
+    }
+    o->jobs = jobs < o->count ? (uint32_t)jobs : (uint32_t)o->count;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct totals *totals;
+    int status, rc = read_options(argc, argv, &o);
+    bool crashed = false;
+
+    if (rc != 0)
+        return rc;
+    log_set_sink(quiet, &o.verbose);
+    totals = mmap(NULL, sizeof(*totals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ENSURE(totals != MAP_FAILED);
+    if (o.jobs <= 1) {
+        run_share(&o, 0, totals);
+    } else {
+        fflush(stdout);
+        for (uint32_t job = 0; job < o.jobs; job++) {
+            pid_t child = fork();
+
+            ENSURE(child >= 0);
+            if (child == 0) {
+                run_share(&o, job, totals);
+                fflush(stdout);
+                _exit(0);
+            }
+        }
+        while (wait(&status) > 0)
+            crashed |= !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+    }
+    print_totals(&o, totals);
+    return totals->failed > 0 || crashed;
+}
