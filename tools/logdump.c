@@ -3,9 +3,11 @@
  *
  *   logdump [--json] [--records] [--from INDEX] [--to INDEX] DIRECTORY
  *
- * DIRECTORY is the replica's store (it holds `hard` and `log/`). Everything is checked: heads, places, chain and checksums of all records, and that segments follow
- * each other. It uses the broker's own readers (dledger/store/segment.c, meta.c), opens files for reading only and takes no lock; beside a running broker the
- * end of the log may be seen half written. Exit status: 0 all good, 1 damage found, 2 it could not be read or wrong use.
+ * DIRECTORY is the replica's store (it holds `hard` and `log/`). Everything is checked: heads, places, chain
+ * and checksums of all records, and that segments follow each other. It uses the broker's own readers
+ * (dledger/store/segment.c, meta.c), opens files for reading only and takes no lock; beside a running broker
+ * the end of the log may be seen half written. Exit status: 0 all good, 1 damage found, 2 it could not be read
+ * or wrong use.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,10 @@
 /*
  * cut.c - removing the end of the log so that nothing of it ever comes back.
  *
- * A cut leaves records behind it which are good in themselves: right place, right salt. So the intent is made durable first (meta.h), then whole
- * segments go from the last to the first, each with its directory entry, then the rest of the segment is zeroed and a mark is set at the cut, then
- * the intent is removed. A crash anywhere in between is finished at the next start. Runs on the flush worker, or at open.
+ * A cut leaves records behind it which are good in themselves: right place, right salt. So the intent is made
+ * durable first (meta.h), then whole segments go from the last to the first, each with its directory entry,
+ * then the rest of the segment is zeroed and a mark is set at the cut, then the intent is removed. A crash
+ * anywhere in between is finished at the next start. Runs on the flush worker, or at open.
  */
 #include <errno.h>
 

@@ -36,7 +36,8 @@ struct disk_ops {
     int (*lock)(struct disk *d,
                 const char *path); /* a handle; exclusive until it is closed; -EWOULDBLOCK when taken */
     int64_t (*free_bytes)(struct disk *d);
-    /* Forget what memory holds of the (synced) file, so that the next read comes from the medium: after a failed fsync the two differ. May be NULL. */
+    /* Forget what memory holds of the (synced) file, so that the next read comes from the medium: after a
+     * failed fsync the two differ. May be NULL. */
     int (*drop_cache)(struct disk *d, int fd);
 };
 

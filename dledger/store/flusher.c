@@ -1,13 +1,16 @@
 /*
- * flusher.c - the way of records to the disk: everything that waits, one write per segment, one fdatasync, then the report.
+ * flusher.c - the way of records to the disk: everything that waits, one write per segment, one fdatasync,
+ * then the report.
  *
- * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX), and while it waits for the disk the next batch gathers.
- * Two job structs exist so that the worker begins the next batch without waiting for the loop to take the report of the last one.
+ * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX), and while it waits
+ * for the disk the next batch gathers. Two job structs exist so that the worker begins the next batch without
+ * waiting for the loop to take the report of the last one.
  *
  * Invariants:
  *   - A batch is written only after the one before it is durable; its flush mark says so (segment.h).
  *   - A segment file is synced, named and its directory entry durable before a record in it is reported.
- *   - What is reported persisted was covered by an fdatasync that returned 0; a failure ends the store, nothing is retried.
+ *   - What is reported persisted was covered by an fdatasync that returned 0; a failure ends the store,
+ *   nothing is retried.
  */
 #include <errno.h>
 #include <limits.h>
@@ -91,7 +94,8 @@ static int fail(struct dl_store *s, const struct segment *seg, const char *what,
     return (int)rc;
 }
 
-/* Make the segment's file under its spare name: head and a first stretch durable, then its name, then the directory. Returns the descriptor. */
+/* Make the segment's file under its spare name: head and a first stretch durable, then its name, then the
+ * directory. Returns the descriptor. */
 static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
 {
     const struct disk_ops *ops = s->disk->ops;

@@ -1,6 +1,7 @@
 /*
- * index.c - the index file beside a complete segment: its end, its terms, and where every 64 KiB a record begins. So a start need not read old
- * segments. Derived: when it is missing, bad or does not fit the segment that follows, the segment is scanned and it is written again.
+ * index.c - the index file beside a complete segment: its end, its terms, and where every 64 KiB a record
+ * begins. So a start need not read old segments. Derived: when it is missing, bad or does not fit the segment
+ * that follows, the segment is scanned and it is written again.
  *
  * "log/<first position>.idx", little-endian:
  *   0     8     magic "LMINDEX\0"

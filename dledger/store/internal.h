@@ -3,12 +3,13 @@
  *
  * Who owns what:
  *   loop      - everything not named below: segment list, term runs, cache, jobs while not submitted
- *   mutex     - queue, spares, live, failed, closing, running, sparse arrays, pending hard state: touched by loop and workers, never across a disk call
- *   flush     - the flush worker alone: the segment being written (flusher.c)
- *   files.c   - has its own mutex over descriptors
+ *   mutex     - queue, spares, live, failed, closing, running, sparse arrays, pending hard state: touched by
+ *   loop and workers, never across a disk call flush     - the flush worker alone: the segment being written
+ *   (flusher.c) files.c   - has its own mutex over descriptors
  *
- * Every job begins with store_enter and ends with store_leave, so that close can wait for those that run; one that starts after close does nothing.
- * The memory of the store goes when close was called and the last job has come back (`refs`).
+ * Every job begins with store_enter and ends with store_leave, so that close can wait for those that run; one
+ * that starts after close does nothing. The memory of the store goes when close was called and the last job
+ * has come back (`refs`).
  */
 #ifndef DLEDGER_STORE_INTERNAL_H
 #define DLEDGER_STORE_INTERNAL_H
@@ -212,7 +213,8 @@ void flush_init(struct dl_store *s);
 void flush_release(struct dl_store *s); /* at the very end */
 
 /* cut.c: blocking, also used by recovery; 0 or -errno */
-/* Carry out a cut whose intent is on disk: remove the segments that begin at `dead` (ascending), erase the rest of `fd` behind the cut, sync, forget the intent. */
+/* Carry out a cut whose intent is on disk: remove the segments that begin at `dead` (ascending), erase the
+ * rest of `fd` behind the cut, sync, forget the intent. */
 int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_pos_t *dead,
                uint32_t dead_count);
 /* Zero the segment's file from behind mark->end up to the position `end`, with the mark at mark->end. Not synced. */

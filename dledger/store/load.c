@@ -1,7 +1,8 @@
 /*
  * load.c - whole records from disk: for followers that are behind, for replay at start.
  *
- * A record is found by the nearest mark of the segment's sparse index and a walk over heads; everything handed out was checked in full.
+ * A record is found by the nearest mark of the segment's sparse index and a walk over heads; everything handed
+ * out was checked in full.
  */
 #include "dledger/store/load.h"
 
@@ -170,7 +171,8 @@ static int walk(struct dl_store *s, struct segment *seg, int fd, struct place *a
     return rc;
 }
 
-/* Check the records in buf (from `at` on); keep the good ones. A bad one behind a good one is found by the next read. */
+/* Check the records in buf (from `at` on); keep the good ones. A bad one behind a good one is found by the
+ * next read. */
 static int verify(struct dl_store *s, struct segment *seg, struct buf *buf, struct place *at,
                   struct place end, struct err *err)
 {

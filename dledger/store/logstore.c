@@ -1,7 +1,9 @@
 /*
- * logstore.c - the facade: appending, truncating, trimming, looking up. Loop thread; nothing here waits for a disk but open and close.
+ * logstore.c - the facade: appending, truncating, trimming, looking up. Loop thread; nothing here waits for a
+ * disk but open and close.
  *
- * The loop decides where each record goes (segments are opened and closed here as plain structs); the flush worker makes it so on the disk, in the same order.
+ * The loop decides where each record goes (segments are opened and closed here as plain structs); the flush
+ * worker makes it so on the disk, in the same order.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -172,7 +174,8 @@ void store_runs_add(struct dl_store *s, dl_index_t index, dl_term_t term)
 
 /* ---- append ---- */
 
-/* The segment that takes a record of `len` bytes: the last one, or a new one behind it. A record larger than a segment has one for itself. */
+/* The segment that takes a record of `len` bytes: the last one, or a new one behind it. A record larger than a
+ * segment has one for itself. */
 static struct segment *segment_for(struct dl_store *s, uint32_t len)
 {
     struct segment *seg = s->segs[s->seg_count - 1];
@@ -296,7 +299,8 @@ void dl_store_cork(struct dl_store *s, bool corked)
 
 /* ---- truncate and trim ---- */
 
-/* Head of the record at `index`: from memory, else (only when more than the cache's size is cut right after a start) from disk. */
+/* Head of the record at `index`: from memory, else (only when more than the cache's size is cut right after a
+ * start) from disk. */
 static struct record_head head_of(struct dl_store *s, dl_index_t index)
 {
     struct record_head head;

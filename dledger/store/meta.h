@@ -25,12 +25,13 @@
  *   40    4     checksum of the last entry kept (0 = none)
  *   4092  4     CRC32C over bytes 0..4091
  *
- * A save writes the slot with the lower sequence, syncs, and only then is reported; afterwards the same content goes to the other slot as well. So at
- * rest both slots say the same and a slot gone bad costs nothing, while a slot found bad after a crash was either torn by a save that was
- * never reported, or has a twin. Two bad slots are damage.
+ * A save writes the slot with the lower sequence, syncs, and only then is reported; afterwards the same
+ * content goes to the other slot as well. So at rest both slots say the same and a slot gone bad costs
+ * nothing, while a slot found bad after a crash was either torn by a save that was never reported, or has a
+ * twin. Two bad slots are damage.
  *
- * A cut of the log is written here before the log is touched, and removed when it is complete, so that a crash in between is finished at the next
- * start and never looks like rot.
+ * A cut of the log is written here before the log is touched, and removed when it is complete, so that a crash
+ * in between is finished at the next start and never looks like rot.
  *
  * Slots are written by the meta worker, the intent by the flush worker, both by open: different blocks, no lock.
  */
@@ -75,8 +76,8 @@ int meta_slot_decode(const uint8_t in[META_BLOCK_BYTES], struct meta_slot *slot)
 /* True when the block holds a good intent. */
 bool meta_cut_decode(const uint8_t in[META_BLOCK_BYTES], struct meta_cut *cut);
 
-/* Open the file, or make it when it is missing and `fresh` (no log exists). Repairs a single bad slot. ERR_DAMAGED, ERR_VERSION, ERR_FOREIGN,
- * ERR_IO... with the file's name. */
+/* Open the file, or make it when it is missing and `fresh` (no log exists). Repairs a single bad slot.
+ * ERR_DAMAGED, ERR_VERSION, ERR_FOREIGN, ERR_IO... with the file's name. */
 int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t self, bool fresh,
               struct err *err) MUSTCHECK;
 void meta_close(struct meta *m);

@@ -30,7 +30,8 @@ uint32_t record_salt(const char *group);
 /* Fill the first DL_RECORD_HEAD bytes of `record` (head->len bytes, body in place) and set head->crc. */
 void record_seal(uint8_t *record, struct record_head *head);
 
-/* Read a head of DL_RECORD_HEAD bytes; false when magic, length, kind or the zero bytes are wrong. The checksum is not looked at. */
+/* Read a head of DL_RECORD_HEAD bytes; false when magic, length, kind or the zero bytes are wrong. The
+ * checksum is not looked at. */
 bool record_head_read(const uint8_t *bytes, struct record_head *head);
 
 /* Does the checksum in the head fit these head->len bytes? */

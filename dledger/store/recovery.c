@@ -5,8 +5,10 @@
  *   2. finish a cut that a crash interrupted
  *   3. segments must follow each other without a gap; those with a good index file are not read
  *   4. in the last one find the end of the good records and judge what is behind it:
- *        damage - a flush mark says the bad bytes were durable once, or they lie before the known commit point, or good records
- *                 lie further behind than one batch reaches. Refused, never cut: other replicas have what is missing here
+ *        damage - a flush mark says the bad bytes were durable once, or they lie before the known commit
+ *        point, or good records
+ *                 lie further behind than one batch reaches. Refused, never cut: other replicas have what is
+ *                 missing here
  *        torn   - else: the batch under way at the crash, never reported. Erased, so that it never comes back
  *   5. all that was found is synced before anybody is told of it
  */

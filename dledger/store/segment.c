@@ -1,5 +1,6 @@
 /*
- * segment.c - one file of the log: names, head, flush mark, and the checked walk over its records. Formats: segment.h.
+ * segment.c - one file of the log: names, head, flush mark, and the checked walk over its records. Formats:
+ * segment.h.
  */
 #include "dledger/store/segment.h"
 
@@ -131,7 +132,8 @@ struct window {
     dl_pos_t pos; /* of data[0] */
 };
 
-/* Have `want` bytes from `pos` on in the window, or as many as there are before scan->limit. *have may be less at the end of the file. */
+/* Have `want` bytes from `pos` on in the window, or as many as there are before scan->limit. *have may be less
+ * at the end of the file. */
 static int window_at(const struct segment_scan *scan, struct window *w, dl_pos_t pos, size_t want,
                      const uint8_t **data, size_t *have, struct err *err)
 {
@@ -215,7 +217,7 @@ int segment_look_behind(const struct segment_scan *scan, dl_pos_t to, struct seg
     for (dl_pos_t pos = scan->pos; pos < to && rc == 0;) {
         const uint8_t *data, *record;
         size_t have;
-        rc = window_at(&area, &w, pos, 1, &data, &have, err);
+        rc = window_at(&area, &w, pos, SEGMENT_MARK_BYTES, &data, &have, err);
         if (rc != 0 || have < SEGMENT_MARK_BYTES)
             break;
         /* The last bytes of a window are looked at again as the first of the next. */

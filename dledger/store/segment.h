@@ -19,8 +19,9 @@
  *   ..    40    flush mark; the next record overwrites it
  *   ..    ..    zeros, or what an earlier use of the file left
  *
- * Flush mark: says which bytes were already durable when the last batch was written, so that recovery can tell a torn batch (sectors of one
- * write reach the disk in any order) from rot in durable bytes. It costs nothing: it is the last piece of the batch's own write.
+ * Flush mark: says which bytes were already durable when the last batch was written, so that recovery can tell
+ * a torn batch (sectors of one write reach the disk in any order) from rot in durable bytes. It costs nothing:
+ * it is the last piece of the batch's own write.
  *   0     4     magic "LMF1"
  *   4     4     salt
  *   8     8     start: all records before this position were durable when the mark was written
@@ -57,7 +58,8 @@ struct segment_mark {
     uint32_t last_crc;
 };
 
-/* Paths relative to the disk's root: "log/<20 digits>.seg", its index "log/<20 digits>.idx", and unused files "log/spare-<id>". */
+/* Paths relative to the disk's root: "log/<20 digits>.seg", its index "log/<20 digits>.idx", and unused files
+ * "log/spare-<id>". */
 void segment_path(char path[SEGMENT_PATH_MAX], dl_pos_t first_pos);
 void segment_index_path(char path[SEGMENT_PATH_MAX], dl_pos_t first_pos);
 void segment_spare_path(char path[SEGMENT_PATH_MAX], uint32_t id);
@@ -71,7 +73,8 @@ static inline uint64_t segment_offset(dl_pos_t first_pos, dl_pos_t pos)
 }
 
 void segment_head_encode(uint8_t out[SEGMENT_HEAD_BYTES], const char *group, const struct segment_head *head);
-/* ERR_DAMAGED, ERR_VERSION or ERR_FOREIGN, naming `path`. `group` NULL: any (logdump); the name is copied to group_out when not NULL. */
+/* ERR_DAMAGED, ERR_VERSION or ERR_FOREIGN, naming `path`. `group` NULL: any (logdump); the name is copied to
+ * group_out when not NULL. */
 int segment_head_decode(const uint8_t in[SEGMENT_HEAD_BYTES], const char *path, const char *group,
                         struct segment_head *head, char group_out[SEGMENT_GROUP_MAX + 1],
                         struct err *err) MUSTCHECK;
@@ -88,7 +91,8 @@ struct segment_scan {
     uint32_t salt;
     dl_pos_t first_pos; /* of the segment */
     dl_pos_t limit;     /* stop here at the latest */
-    /* Where the walk is: what the next record must have. Starts at a record, ends at the first place where there is no good one. */
+    /* Where the walk is: what the next record must have. Starts at a record, ends at the first place where
+     * there is no good one. */
     dl_pos_t pos;
     dl_index_t index;
     dl_term_t term; /* of the record before; terms do not fall */

@@ -1,15 +1,16 @@
 /*
  * spare.c - files for the next segments: made of zeros ahead of time, or taken from trimmed segments.
  *
- * A record written over blocks that exist and hold data needs no change of the file system's metadata, which doubles the rate of
- * fdatasync. So the zero job (read worker, a piece at a time) fills
+ * A record written over blocks that exist and hold data needs no change of the file system's metadata, which
+ * doubles the rate of fdatasync. So the zero job (read worker, a piece at a time) fills
  *   - the file being written, ahead of its head, when it was made in a hurry;
  *   - one spare file, once the segment being written is more than half full and no spare is there.
- * Pieces are claimed under the mutex: the flusher waits for a claimed piece rather than write into it. Losing a spare loses nothing, so its errors are
- * only logged; an error in the file being written ends the store, because a later fdatasync would not tell it again.
+ * Pieces are claimed under the mutex: the flusher waits for a claimed piece rather than write into it. Losing
+ * a spare loses nothing, so its errors are only logged; an error in the file being written ends the store,
+ * because a later fdatasync would not tell it again.
  *
- * A trimmed segment becomes a spare by a rename: what it holds carries positions that never come again. Removals are made one at a time, from the front,
- * each with its directory entry, so that a crash leaves no hole.
+ * A trimmed segment becomes a spare by a rename: what it holds carries positions that never come again.
+ * Removals are made one at a time, from the front, each with its directory entry, so that a crash leaves no hole.
  */
 #include <errno.h>
 #include <string.h>

@@ -85,9 +85,10 @@ struct dl_store_opts {
  * refuse damage before the known durable point (ERR_DAMAGED naming file and offset), newer formats
  * (ERR_VERSION), another process (ERR_LOCKED), foreign data (ERR_FOREIGN). Blocks; at start only. */
 int dl_store_open(const struct dl_store_opts *opts, struct dl_store **out, struct err *err) MUSTCHECK;
-/* Waits for the job that runs, writes nothing: what was not reported persisted may or may not be there at the next open. Loads and reads under way get their callback with
- * ERR_CLOSED from within; no other callback follows. Jobs still queued do nothing; the memory goes when the last has come back, so free workers and run the loop's posted
- * work after this. */
+/* Waits for the job that runs, writes nothing: what was not reported persisted may or may not be there at the
+ * next open. Loads and reads under way get their callback with ERR_CLOSED from within; no other callback
+ * follows. Jobs still queued do nothing; the memory goes when the last has come back, so free workers and run
+ * the loop's posted work after this. */
 void dl_store_close(struct dl_store *s);
 
 /* What recovery found, for dl_core_new; `commit`, `now_ms` are left 0 for the caller. `runs` is lent until
@@ -111,8 +112,8 @@ int dl_records_check(const char *group, const uint8_t *data, size_t len, dl_inde
 int dl_store_append_records(struct dl_store *s, struct buf *buf, uint32_t offset, uint32_t len,
                             dl_index_t from, struct err *err) MUSTCHECK;
 
-/* Gather: while corked, appends and truncations wait; uncorking starts the flush. Optional; put around what one turn of the loop appends, so that it
- * is one batch rather than its first record and the rest. */
+/* Gather: while corked, appends and truncations wait; uncorking starts the flush. Optional; put around what
+ * one turn of the loop appends, so that it is one batch rather than its first record and the rest. */
 void dl_store_cork(struct dl_store *s, bool corked);
 
 /* Remove all entries from `from` on; ordered with appends; durable (and not resurrectable) before anything

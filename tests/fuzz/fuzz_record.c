@@ -1,10 +1,10 @@
 /*
  * fuzz_record.c - pushed records and stored segments made of arbitrary bytes.
  *
- * Input: u8 mode | bytes. Mode bit 0: put right the checksums and places of what looks like records, so that the checks behind them are reached.
- * Mode bit 1: the bytes are a segment's record area, else a push's records.
- * Required: a push that is accepted can be appended to the log it fits; a store opens with an error or with a log all of whose entries can be
- * read, and opens again with the same end.
+ * Input: u8 mode | bytes. Mode bit 0: put right the checksums and places of what looks like records, so that
+ * the checks behind them are reached. Mode bit 1: the bytes are a segment's record area, else a push's records.
+ * Required: a push that is accepted can be appended to the log it fits; a store opens with an error or with a
+ * log all of whose entries can be read, and opens again with the same end.
  */
 #include <stdint.h>
 #include <stdlib.h>

@@ -1,5 +1,6 @@
 /*
- * storekit.h - a dl_store on a fake disk with manual workers, for unit tests. Entries are made from (index, term), so that a test can tell what it reads.
+ * storekit.h - a dl_store on a fake disk with manual workers, for unit tests. Entries are made from (index,
+ * term), so that a test can tell what it reads.
  */
 #ifndef TESTS_LIB_STOREKIT_H
 #define TESTS_LIB_STOREKIT_H

@@ -1,9 +1,10 @@
 /*
- * test_crash.c - a store under random work and random crashes, compared with a model of what was promised. SEED= and COUNT= choose the runs; a failure
- * prints its seed.
+ * test_crash.c - a store under random work and random crashes, compared with a model of what was promised.
+ * SEED= and COUNT= choose the runs; a failure prints its seed.
  *
- * Promised: every entry reported persisted, unless truncated since, is there after a crash; what else is there is a beginning of what was asked
- * for, in one of the states the log went through; nothing that was cut and replaced comes back; a reported vote is kept.
+ * Promised: every entry reported persisted, unless truncated since, is there after a crash; what else is there
+ * is a beginning of what was asked for, in one of the states the log went through; nothing that was cut and
+ * replaced comes back; a reported vote is kept.
  */
 #include <check.h>
 #include <inttypes.h>

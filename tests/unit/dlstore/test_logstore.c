@@ -138,6 +138,20 @@ START_TEST(recent_entries_stay_in_memory_until_applied)
 }
 END_TEST
 
+START_TEST(applied_entries_stay_in_memory_until_they_are_on_this_disk)
+{
+    struct dl_entry e;
+    storekit_append_range(&k, 1, 9, 1, 900000); /* several batches */
+    dl_store_note(k.s, 9, 9);
+    ck_assert(worker_run_one(k.flush));
+    ck_assert_uint_ge(k.persisted, 1);
+    ck_assert_uint_lt(k.persisted, 9);
+    ck_assert_int_eq(dl_store_entry(k.s, k.persisted, &e), ERR_AGAIN);
+    ck_assert_int_eq(dl_store_entry(k.s, k.persisted + 1, &e), 0);
+    buf_unref(e.buf);
+}
+END_TEST
+
 START_TEST(truncated_entries_are_replaced_for_good)
 {
     storekit_append_range(&k, 1, 400, 1, 400);
@@ -455,6 +469,7 @@ int main(void)
     tcase_add_test(tc, start_does_without_index_files);
     tcase_add_test(tc, record_larger_than_a_segment_has_its_own);
     tcase_add_test(tc, recent_entries_stay_in_memory_until_applied);
+    tcase_add_test(tc, applied_entries_stay_in_memory_until_they_are_on_this_disk);
     tcase_add_test(tc, truncated_entries_are_replaced_for_good);
     tcase_add_test(tc, truncate_before_anything_is_written);
     tcase_add_test(tc, a_late_report_does_not_speak_for_replaced_entries);

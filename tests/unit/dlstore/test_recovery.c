@@ -1,4 +1,5 @@
-/* test_recovery.c - what open believes: torn tails, rot, foreign and newer data, interrupted truncation, failing disks. */
+/* test_recovery.c - what open believes: torn tails, rot, foreign and newer data, interrupted truncation,
+ * failing disks. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
@@ -124,6 +125,23 @@ START_TEST(a_flipped_bit_in_durable_records_is_damage)
 }
 END_TEST
 
+START_TEST(rot_is_found_however_far_the_next_mark_is)
+{
+    storekit_close(&k);
+    k.segment_bytes = 8 * 1024 * 1024;
+    ck_assert_int_eq(storekit_open(&k), 0);
+    storekit_append(&k, 1, 1, 100);
+    storekit_run(&k);
+    storekit_append(&k, 2, 1, 5000000);
+    storekit_run(&k);
+    storekit_append(&k, 3, 1, 100);
+    storekit_run(&k);
+    storekit_close(&k);
+    fakedisk_flip(k.fake, FIRST_SEGMENT, SEGMENT_HEAD_BYTES + 20, 1);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+}
+END_TEST
+
 START_TEST(a_hole_in_durable_records_is_damage_and_stays_it)
 {
     uint8_t hole[512] = {0};
@@ -236,6 +254,24 @@ START_TEST(what_a_killed_process_left_unsynced_is_durable_once_it_is_told)
     storekit_crash(&k, &rng, 0);
     ck_assert_int_eq(storekit_open(&k), 0);
     ck_assert_uint_eq(storekit_last(&k), 10);
+}
+END_TEST
+
+START_TEST(a_start_cut_short_after_a_kill_claims_nothing_too_early)
+{
+    for (uint64_t at = 1; at <= 60; at++) {
+        dl_index_t last = storekit_last(&k);
+        storekit_append(&k, last + 1, 1, 1500);
+        fakedisk_power_off_at(k.fake, last == 0 ? 0 : 2);
+        storekit_run(&k);
+        storekit_kill(&k);
+        fakedisk_power_off_at(k.fake, 1 + at % 6);
+        if (storekit_open(&k) == 0)
+            storekit_run(&k);
+        storekit_crash(&k, &rng, 0.5);
+        ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+        ck_assert_uint_ge(storekit_last(&k), last);
+    }
 }
 END_TEST
 
@@ -602,12 +638,14 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, a_last_record_torn_at_any_byte_is_cut);
     tcase_add_test(tc, a_flipped_bit_in_durable_records_is_damage);
+    tcase_add_test(tc, rot_is_found_however_far_the_next_mark_is);
     tcase_add_test(tc, a_hole_in_durable_records_is_damage_and_stays_it);
     tcase_add_test(tc, rot_in_an_old_segment_is_found_when_its_index_file_is_gone);
     tcase_add_test(tc, a_torn_batch_with_good_records_behind_is_erased);
     tcase_add_test(tc, records_of_another_history_do_not_chain);
     tcase_add_test(tc, old_records_far_behind_in_a_recycled_file_are_no_damage);
     tcase_add_test(tc, what_a_killed_process_left_unsynced_is_durable_once_it_is_told);
+    tcase_add_test(tc, a_start_cut_short_after_a_kill_claims_nothing_too_early);
     tcase_add_test(tc, what_was_committed_is_refused_and_not_erased);
     tcase_add_test(tc, a_vote_survives_when_the_next_save_is_torn_before_the_mirror);
     tcase_add_test(tc, a_missing_segment_is_damage);

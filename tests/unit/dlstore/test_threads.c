@@ -1,4 +1,5 @@
-/* test_threads.c - the store on a real directory with real workers and a loop, as in the broker; run it under TSan, too. */
+/* test_threads.c - the store on a real directory with real workers and a loop, as in the broker; run it under
+ * TSan, too. */
 #include <check.h>
 #include <errno.h>
 #include <stdio.h>
