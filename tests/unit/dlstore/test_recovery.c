@@ -259,13 +259,13 @@ END_TEST
 
 START_TEST(a_start_cut_short_after_a_kill_claims_nothing_too_early)
 {
-    for (uint64_t at = 1; at <= 60; at++) {
+    for (uint64_t at = 1; at <= 200; at++) {
         dl_index_t last = storekit_last(&k);
         storekit_append(&k, last + 1, 1, 1500);
         fakedisk_power_off_at(k.fake, last == 0 ? 0 : 2);
         storekit_run(&k);
         storekit_kill(&k);
-        fakedisk_power_off_at(k.fake, 1 + at % 6);
+        fakedisk_power_off_at(k.fake, 1 + at % 4);
         if (storekit_open(&k) == 0)
             storekit_run(&k);
         storekit_crash(&k, &rng, 0.5);
