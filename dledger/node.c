@@ -48,6 +48,7 @@ static void carry_log(struct dl_node *n, const struct dl_update *u, const struct
     if (u->truncate_from) {
         dl_store_truncate(n->store, u->truncate_from);
         node_push_log_truncated(n);
+        node_apply_log_truncated(n);
     }
     if (!u->append_first)
         return;

@@ -140,6 +140,7 @@ void node_propose_release(struct dl_node *n);
 
 /* node_apply.c */
 void node_apply_run(struct dl_node *n);
+void node_apply_log_truncated(struct dl_node *n);
 void node_apply_release(struct dl_node *n);
 
 /* node_push.c */

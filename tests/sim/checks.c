@@ -218,6 +218,10 @@ void checks_after_turn(struct checks *c, struct replica *r)
             check_majority_has(c, s.core.commit);
         check_has_committed(c, r, &s.core);
     }
+    if (s.core.persisted < row->persisted) { /* a branch that was never committed has been cut off */
+        row->persisted = s.core.persisted;
+        row->persisted_term = 0;
+    }
     row->commit = s.core.commit;
     row->last = s.core.last;
     row->applied = s.applied;
@@ -244,7 +248,7 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
         world_fail(c->w, "R8: n%u reported index %llu durable; after the crash its log ends at %llu",
                    replica_id(r) - 1, (unsigned long long)row->persisted, (unsigned long long)log->last);
     else if (row->persisted > 0 && dl_store_entry_blocking(replica_store(r), row->persisted, &e, &err) == 0) {
-        if (e.term != row->persisted_term)
+        if (row->persisted_term != 0 && e.term != row->persisted_term)
             world_fail(
                 c->w,
                 "R8: n%u reported index %llu of term %llu durable; after the crash it has term %llu there",
