@@ -20,7 +20,8 @@ usage: cluster.sh COMMAND [--groups G] [--nodes N] [--name NAME]
   restart-dead   start again what has died
   wipe           stop and remove all data
 Defaults: one group, three nodes, name "cluster". Environment: BIN (directory of the programs), RUN_DIR (data, logs, pids),
-PORT_BASE, EXTRA (more broker settings, "key=value key=value").
+PORT_BASE, EXTRA (more broker settings, "key=value key=value"); HOSTS and NAMESRV_HOST (addresses of the nodes and of
+the nameserver, all 127.0.0.1), NETNS (files of network namespaces, one per node, in which its brokers run).
 TXT
 }
 
@@ -46,11 +47,16 @@ PORT_BASE=${PORT_BASE:-0}
 GROUP=${GROUP:-0}
 ready_s=20
 stop_s=15
+answer_s=2
+read -r -a hosts <<<"${HOSTS:-}"
+read -r -a netns <<<"${NETNS:-}"
+namesrv_host=${NAMESRV_HOST:-127.0.0.1}
 
 namesrv_port=$((9876 + PORT_BASE))
 broker_port() { echo $((30911 + 10 * $2 + 100 * $1 + PORT_BASE)); }
 replica_port() { echo $((40911 + $2 + 10 * $1 + PORT_BASE)); }
 http_port() { echo $((35911 + $2 + 10 * $1 + PORT_BASE)); }
+host() { echo "${hosts[$1]:-127.0.0.1}"; }
 group_name() { printf 'RaftNode%02d' "$1"; }
 
 fail() {
@@ -62,32 +68,48 @@ fail() {
 alive() {
     local pid
     pid=$(cat "$1" 2>/dev/null) || return 1
-    [ -d "/proc/$pid" ] && grep -qa "^$BIN/mq" "/proc/$pid/cmdline" 2>/dev/null
+    grep -qa "^$BIN/mq" "/proc/$pid/cmdline" 2>/dev/null
 }
+
+# dying FILE: it has no command line any more, yet some thread of it is left, and with it locks and ports.
+dying() {
+    local pid stat
+    pid=$(cat "$1" 2>/dev/null) || return 1
+    [ -z "$(tr -d '\0' <"/proc/$pid/cmdline")" ] || return 1
+    stat=$(cat "/proc/$pid/stat") || return 1
+    stat=${stat##*) }
+    [ "${stat%% *}" != Z ] || [ "$(echo "/proc/$pid/task/"* | wc -w)" -gt 1 ]
+} 2>/dev/null
+
+# ended FILE: returns when it has gone for good.
+ended() { while alive "$1" || dying "$1"; do sleep 0.005; done; }
 
 start_namesrv() {
     alive "$RUN_DIR/namesrv.pid" && return
+    ended "$RUN_DIR/namesrv.pid"
     mkdir -p "$RUN_DIR/namesrv"
-    "$BIN/mqnamesrv" -D listenPort=$namesrv_port -D listenHost=127.0.0.1 -D "kvConfigPath=$RUN_DIR/namesrv/kvConfig.json" \
+    "$BIN/mqnamesrv" -D listenPort=$namesrv_port -D listenHost="$namesrv_host" -D "kvConfigPath=$RUN_DIR/namesrv/kvConfig.json" \
         -D "configStorePath=$RUN_DIR/namesrv/namesrv.properties" </dev/null >>"$RUN_DIR/namesrv.log" 2>&1 &
     echo $! >"$RUN_DIR/namesrv.pid"
 }
 
 start_broker() {
-    local g=$1 n=$2 id="g$1-n$2" peers="" i
+    local g=$1 n=$2 id="g$1-n$2" peers="" enter=() i
     alive "$RUN_DIR/$id.pid" && return
-    for ((i = 0; i < nodes; i++)); do peers+="n$i-127.0.0.1:$(replica_port "$g" $i);"; done
+    ended "$RUN_DIR/$id.pid"
+    for ((i = 0; i < nodes; i++)); do peers+="n$i-$(host $i):$(replica_port "$g" $i);"; done
+    [ -n "${netns[$n]:-}" ] && enter=(nsenter "--net=${netns[$n]}")
     mkdir -p "$RUN_DIR/$id"
     {
         echo "brokerClusterName=RaftCluster"
         echo "brokerName=$(group_name "$g")"
-        echo "brokerIP1=127.0.0.1"
-        echo "listenHost=127.0.0.1"
+        echo "brokerIP1=$(host "$n")"
+        echo "listenHost=$(host "$n")"
         echo "listenPort=$(broker_port "$g" "$n")"
         echo "fastPortEnable=false"
-        echo "namesrvAddr=127.0.0.1:$namesrv_port"
+        echo "namesrvAddr=$namesrv_host:$namesrv_port"
         echo "storePathRootDir=$RUN_DIR/$id"
-        echo "httpHost=127.0.0.1"
+        echo "httpHost=$(host "$n")"
         echo "httpPort=$(http_port "$g" "$n")"
         echo "enableDLegerCommitLog=true"
         echo "dLegerGroup=$(group_name "$g")"
@@ -96,12 +118,22 @@ start_broker() {
         [ "$groups" -gt 1 ] && echo "preferredLeaderId=n$((g % nodes))"
         tr ' ' '\n' <<<"${EXTRA:-}"
     } >"$RUN_DIR/$id.conf"
-    "$BIN/mqbroker" -c "$RUN_DIR/$id.conf" </dev/null >>"$RUN_DIR/$id.log" 2>&1 &
+    "${enter[@]}" "$BIN/mqbroker" -c "$RUN_DIR/$id.conf" </dev/null >>"$RUN_DIR/$id.log" 2>&1 &
     echo $! >"$RUN_DIR/$id.pid"
 }
 
-# fetch GROUP NODE PATH: what its HTTP port says; empty when it does not answer.
-fetch() { curl -s -m 2 "http://127.0.0.1:$(http_port "$1" "$2")$3" 2>/dev/null || true; }
+# fetch GROUP NODE PATH: what its HTTP port says; empty when it does not answer. Called as $(fetch ...) only.
+# Bash alone does it, so that the demo needs nothing but what the build needs.
+fetch() {
+    local fd answer=""
+    trap '' PIPE
+    {
+        exec {fd}<>"/dev/tcp/$(host "$2")/$(http_port "$1" "$2")" || return 0
+        printf 'GET %s HTTP/1.0\r\n\r\n' "$3" >&"$fd" || return 0
+        IFS= read -r -t $answer_s -d '' answer <&"$fd" || true
+    } 2>/dev/null
+    printf '%s' "${answer#*$'\r\n\r\n'}"
+}
 
 # figure TEXT NAME: the value of a metric.
 figure() { sed -n "s/^$2{[^}]*} //p" <<<"$1" | head -n 1; }
@@ -132,7 +164,7 @@ wait_ready() {
             leader_of $g >/dev/null || waiting="$(group_name $g) has no leader"
             for ((n = 0; n < nodes; n++)); do
                 [ "$(fetch $g $n /readyz)" = ok ] || waiting="$(group_name $g) n$n: $(fetch $g $n /readyz)"
-                alive "$RUN_DIR/g$g-n$n.pid" || fail "$(group_name $g) n$n has ended: $(tail -n 2 "$RUN_DIR/g$g-n$n.log")"
+                [ -d "/proc/$(cat "$RUN_DIR/g$g-n$n.pid")" ] || fail "$(group_name $g) n$n has ended: $(tail -n 2 "$RUN_DIR/g$g-n$n.log")"
             done
         done
         [ -z "$waiting" ] && return
@@ -158,7 +190,7 @@ show_broker() {
     [ -n "$text" ] && printf ' term %-4s log end %-9s committed %-9s %5.1f MiB' "$(figure "$text" ledgermq_term)" \
         "$(figure "$text" ledgermq_log_end_index)" "$(figure "$text" ledgermq_log_committed_index)" \
         "$(awk "BEGIN { print $(figure "$text" process_resident_memory_bytes) / 1048576 }")"
-    printf '  127.0.0.1:%s\n' "$(broker_port "$1" "$2")"
+    printf '  %s:%s\n' "$(host "$2")" "$(broker_port "$1" "$2")"
 }
 
 stop_all() {
@@ -176,6 +208,7 @@ stop_all() {
             fi
             sleep 0.02
         done
+        ended "$f"
         rm -f "$f"
     done
 }
@@ -187,14 +220,14 @@ start)
     start_namesrv
     each_broker start_broker
     wait_ready
-    echo "cluster $name is ready: nameserver 127.0.0.1:$namesrv_port, $groups group(s) of $nodes"
+    echo "cluster $name is ready: nameserver $namesrv_host:$namesrv_port, $groups group(s) of $nodes"
     ;;
 stop)
     stop_all
     ;;
 status)
     if alive "$RUN_DIR/namesrv.pid"; then
-        printf '%-12s     pid %-7s %s\n' nameserver "$(cat "$RUN_DIR/namesrv.pid")" "127.0.0.1:$namesrv_port"
+        printf '%-12s     pid %-7s %s\n' nameserver "$(cat "$RUN_DIR/namesrv.pid")" "$namesrv_host:$namesrv_port"
     else
         printf '%-12s     down\n' nameserver
     fi
@@ -205,14 +238,16 @@ leader)
     ;;
 kill-leader)
     n=$(leader_of "$GROUP") || fail "$(group_name "$GROUP") has no leader"
+    alive "$RUN_DIR/g$GROUP-n$n.pid" || fail "$(group_name "$GROUP") is led by a process that is not in $RUN_DIR"
     kill -9 "$(cat "$RUN_DIR/g$GROUP-n$n.pid")"
     echo "killed the leader of $(group_name "$GROUP"), n$n"
     if [ "${RESTART:-0}" = 1 ]; then
-        while alive "$RUN_DIR/g$GROUP-n$n.pid"; do sleep 0.01; done
+        ended "$RUN_DIR/g$GROUP-n$n.pid"
         start_broker "$GROUP" "$n"
     fi
     ;;
 restart-dead)
+    start_namesrv
     each_broker start_broker
     ;;
 wipe)
