@@ -5,18 +5,24 @@
 #include <string.h>
 
 #include "client/wire.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "common/rng.h"
 #include "tools/mqperf.h"
 
 #define EXIT_USAGE 2
 #define EXIT_WRONG 1
+#define TURN_MS    20u
+#define DRAIN_MS   120000u
 
 static const char usage_text[] =
     "mqperf MODE [options]: measure and check a cluster\n"
     "\n"
     "modes\n"
     "  produce   send, print rate, latency and the longest time without an acknowledgement\n"
+    "  consume   read all queues, print rate and the time from send to receipt\n"
+    "  verify    read all queues and hold them against the acknowledgements in --acks FILE\n"
+    "  run       produce and consume at once, then verify\n"
     "\n"
     "options\n"
     "  -n, --namesrv ADDR;ADDR   nameservers (else $NAMESRV_ADDR)\n"
@@ -29,6 +35,7 @@ static const char usage_text[] =
     "  -b, --batch N             messages per request (1)\n"
     "  -d, --duration SECONDS    how long (10)\n"
     "  -m, --messages N          how many, instead of how long\n"
+    "      --from-end            consume only what comes from now on\n"
     "      --by-key              each producer keeps to one queue\n"
     "      --timeout MS          of one send, with all its attempts (10000)\n"
     "      --gap-ms MS           list every gap between acknowledgements from MS on (0: none)\n"
@@ -56,6 +63,7 @@ static const struct option_row option_rows[] = {
     {"-d", "--duration", OPTION_NUMBER, AT(duration_s), 1, 1000000},
     {"-m", "--messages", OPTION_COUNT, AT(messages), 1, UINT64_MAX / 2},
     {NULL, "--by-key", OPTION_FLAG, AT(by_key), 0, 0},
+    {NULL, "--from-end", OPTION_FLAG, AT(from_end), 0, 0},
     {NULL, "--timeout", OPTION_NUMBER, AT(timeout_ms), 1, 3600000},
     {NULL, "--gap-ms", OPTION_NUMBER, AT(gap_ms), 0, 3600000},
     {NULL, "--acks", OPTION_TEXT, AT(acks_file), 0, 0},
@@ -124,22 +132,145 @@ static int read_options(int argc, char **argv, struct perf_options *o, struct er
     return 0;
 }
 
+static struct figures produced, consumed;
+
+/* What was acknowledged is held against what can be read now. */
+static int run_check(struct place *p, const struct perf_options *o, struct acks *acks, struct seen *seen,
+                     const uint64_t *from, struct err *err)
+{
+    struct verdict v;
+    bool good = verify(acks, seen, p, from, &v);
+
+    verdict_print(&v, o, stdout);
+    return good ? 0 : err_set(err, ERR_DAMAGED, "%s", v.first);
+}
+
+/* Read on until every queue is at its end as it is now. */
+static int drain(struct loop *loop, struct place *p, const struct perf_options *o, struct consumer *c,
+                 struct err *err)
+{
+    uint64_t end_ms = clock_mono_ms() + DRAIN_MS;
+    uint64_t *ends;
+    int rc = place_offsets(p, o->topic, false, &ends, err);
+
+    if (rc != 0)
+        return rc;
+    consumer_until(c, ends);
+    free(ends);
+    while (!consumer_turn(c)) {
+        if (clock_mono_ms() > end_ms)
+            return err_set(err, ERR_TIMEOUT, "queues could not be read to their ends within %u ms: %s",
+                           DRAIN_MS, c->f->first_failure);
+        loop_turn(loop, TURN_MS);
+    }
+    return 0;
+}
+
+static int run_consume(struct loop *loop, const struct perf_options *o, struct err *err)
+{
+    struct consumer c;
+    struct place place;
+    uint64_t *from = NULL, stop_us;
+    int rc = place_find(loop, o, true, &place, err);
+
+    if (rc != 0)
+        return rc;
+    rc = place_offsets(&place, o->topic, !o->from_end, &from, err);
+    if (rc == 0) {
+        consumer_start(&c, &place, o, &consumed, NULL, 0, from);
+        stop_us = consumed.begin_us + o->duration_s * 1000000ull;
+        while (o->messages > 0 ? consumed.messages < o->messages : clock_mono_us() < stop_us) {
+            loop_turn(loop, TURN_MS);
+            (void)consumer_turn(&c);
+        }
+        consumer_release(&c);
+        figures_print(&consumed, o, stdout);
+    }
+    free(from);
+    place_release(&place);
+    return rc;
+}
+
+static int run_verify(struct loop *loop, const struct perf_options *o, struct err *err)
+{
+    static struct acks acks;
+    struct seen seen = {0};
+    struct consumer c;
+    struct place place;
+    uint64_t *from = NULL;
+    int rc = place_find(loop, o, false, &place, err);
+
+    if (rc != 0)
+        return rc;
+    if (o->acks_file == NULL)
+        rc = err_set(err, ERR_INVALID, "verify wants --acks FILE");
+    if (rc == 0)
+        rc = acks_load(&acks, &place, o->acks_file, err);
+    if (rc == 0)
+        rc = place_offsets(&place, o->topic, true, &from, err);
+    if (rc == 0) {
+        consumer_start(&c, &place, o, &consumed, &seen, acks.run, from);
+        rc = drain(loop, &place, o, &c, err);
+        consumer_release(&c);
+    }
+    if (rc == 0)
+        rc = run_check(&place, o, &acks, &seen, from, err);
+    free(from);
+    acks_release(&acks);
+    seen_release(&seen);
+    place_release(&place);
+    return rc;
+}
+
+/* Produce and consume at once, then check. */
+static int run_all(struct loop *loop, const struct perf_options *o, struct err *err)
+{
+    static struct acks acks;
+    struct seen seen = {0};
+    struct consumer c;
+    struct place place;
+    uint64_t *from = NULL;
+    int rc = place_find(loop, o, true, &place, err);
+
+    if (rc != 0)
+        return rc;
+    acks.run = rng_entropy();
+    rc = place_offsets(&place, o->topic, false, &from, err);
+    if (rc == 0) {
+        consumer_start(&c, &place, o, &consumed, &seen, acks.run, from);
+        (void)!produce_run(&place, o, &acks, &c, &produced);
+        rc = drain(loop, &place, o, &c, err);
+        consumer_release(&c);
+        figures_print(&produced, o, stdout);
+        figures_print(&consumed, o, stdout);
+    }
+    if (rc == 0 && o->acks_file != NULL)
+        rc = acks_save(&acks, &place, o->acks_file, err);
+    if (rc == 0)
+        rc = run_check(&place, o, &acks, &seen, from, err);
+    free(from);
+    acks_release(&acks);
+    seen_release(&seen);
+    place_release(&place);
+    return rc;
+}
+
 static int run_produce(struct loop *loop, const struct perf_options *o, struct err *err)
 {
-    static struct figures figures;
-    struct acks acks = {.run = rng_entropy()};
+    static struct acks acks;
     struct place place;
     int rc = place_find(loop, o, true, &place, err);
 
     if (rc != 0)
         return rc;
-    if (produce_run(&place, o, o->acks_file != NULL ? &acks : NULL, &figures) != 0)
-        rc = err_set(err, ERR_TIMEOUT, "%llu sends failed", (unsigned long long)figures.failed);
-    figures_print(&figures, o, stdout);
+    acks.run = rng_entropy();
+    if (produce_run(&place, o, o->acks_file != NULL ? &acks : NULL, NULL, &produced) != 0)
+        rc = err_set(err, ERR_TIMEOUT, "%llu sends failed", (unsigned long long)produced.failed);
+    figures_print(&produced, o, stdout);
     if (o->acks_file != NULL) {
         struct err save_err;
 
-        if (acks_save(&acks, &place, o->topic, o->acks_file, &save_err) != 0)
+        if (acks_save(&acks, &place, o->acks_file, &save_err) != 0)
             rc = err_set(err, save_err.code, "%s", save_err.text);
     }
     acks_release(&acks);
@@ -153,6 +284,9 @@ struct mode_row {
 };
 static const struct mode_row mode_rows[] = {
     {"produce", run_produce},
+    {"consume", run_consume},
+    {"verify", run_verify},
+    {"run", run_all},
 };
 
 int main(int argc, char **argv)

@@ -30,6 +30,7 @@ struct perf_options {
     uint64_t messages; /* 0: until duration_s has passed */
     uint32_t batch;    /* messages per request */
     bool by_key;       /* a lane keeps to one queue */
+    bool from_end;     /* consume: only what comes from now on */
     bool json, quiet;
 };
 
@@ -94,11 +95,12 @@ struct acks {
     uint64_t count, cap;
     struct ack *at;
     uint64_t unknown; /* sends without an answer: may or may not be stored */
+    uint32_t producers, window;
+    uint64_t sent[PERF_LANES_MAX]; /* messages each producer sent, acknowledged or not */
 };
 void acks_add(struct acks *a, const struct ack *ack);
 void acks_release(struct acks *a);
-int acks_save(const struct acks *a, const struct place *p, const char *topic, const char *file,
-              struct err *err) MUSTCHECK;
+int acks_save(const struct acks *a, const struct place *p, const char *file, struct err *err) MUSTCHECK;
 int acks_load(struct acks *a, const struct place *p, const char *file, struct err *err) MUSTCHECK;
 
 /* ---- figures (mqperf_report.c) ---- */
@@ -121,10 +123,75 @@ void figures_add(struct figures *f, const struct perf_options *o, uint64_t now_u
                  uint32_t messages, uint64_t bytes);
 void figures_print(const struct figures *f, const struct perf_options *o, FILE *to);
 
+/* ---- reading (mqperf_consume.c) ---- */
+
+enum seen_kind { SEEN_OURS, SEEN_FOREIGN /* of another run or program */, SEEN_DAMAGED };
+struct seen_message {
+    uint64_t seq, offset;
+    uint32_t producer, queue;
+    enum seen_kind kind;
+};
+struct seen {
+    uint64_t count, cap;
+    struct seen_message *at;
+};
+void seen_release(struct seen *s);
+
+struct consumer;
+struct reader {       /* of one queue */
+    struct call call; /* first: the call is the reader */
+    struct consumer *consumer;
+    struct line *line;
+    uint32_t queue;
+    uint64_t next, until, end; /* end: the queue's, as last heard */
+    bool pulling;
+};
+struct consumer_line {
+    struct consumer *consumer;
+    uint32_t group;
+    struct line *line;
+};
+struct consumer {
+    struct place *place;
+    const struct perf_options *o;
+    struct figures *f;
+    struct seen *seen; /* NULL: figures only */
+    struct payload_source payload;
+    uint64_t run_id, bad, moved;
+    uint32_t line_count;
+    struct consumer_line *lines;
+    struct reader *readers; /* by queue */
+};
+/* Read all queues of the place from from[queue] (NULL: 0) on, for ever. */
+void consumer_start(struct consumer *c, struct place *place, const struct perf_options *o, struct figures *f,
+                    struct seen *seen, uint64_t run_id, const uint64_t *from);
+void consumer_prefer(struct consumer *c, uint32_t group, const char *address);
+/* Stop each queue at ends[queue]. */
+void consumer_until(struct consumer *c, const uint64_t *ends);
+/* Once per turn: resume readers that rest. True when all queues are at their ends. */
+bool consumer_turn(struct consumer *c);
+void consumer_release(struct consumer *c);
+
+/* ---- checking (mqperf_verify.c) ---- */
+
+struct verdict {
+    uint64_t acked, delivered, lost, duplicates, phantom, damaged, gaps, two_acks, order_real_time,
+        order_producer, foreign;
+    uint64_t unknown;
+    char first[320]; /* the first wrong thing, in words */
+};
+/* Sorts both. from: first offset read of each queue. True when nothing is wrong. */
+bool verify(struct acks *acks, struct seen *seen, const struct place *p, const uint64_t *from,
+            struct verdict *v);
+void verdict_print(const struct verdict *v, const struct perf_options *o, FILE *to);
+
 /* ---- the jobs ---- */
 
-/* acks may be NULL. */
-int produce_run(struct place *p, const struct perf_options *o, struct acks *acks,
+/* Maximum (or minimum) offset of every queue now, allocated; free with free(). */
+int place_offsets(struct place *p, const char *topic, bool min, uint64_t **out, struct err *err) MUSTCHECK;
+
+/* acks may be NULL. `reading` (may be NULL) is served meanwhile. */
+int produce_run(struct place *p, const struct perf_options *o, struct acks *acks, struct consumer *reading,
                 struct figures *f) MUSTCHECK;
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * mqperf_acks.c - acknowledgements in memory and in a file of text:
  *
- *   # mqperf acks 1 run=<hex> topic=<name> unknown=<sends without an answer>
+ *   # mqperf acks 1 run=<hex> window=<sends in flight> unknown=<sends without an answer> producers=<number>
+ *   <sequence numbers used by producer 0> <by producer 1> ...    (one line)
  *   <broker> <queue id> <offset> <producer> <sequence> <sent us> <acked us>
  */
 #include <errno.h>
@@ -28,16 +29,17 @@ void acks_release(struct acks *a)
     memset(a, 0, sizeof(*a));
 }
 
-int acks_save(const struct acks *a, const struct place *p, const char *topic, const char *file,
-              struct err *err)
+int acks_save(const struct acks *a, const struct place *p, const char *file, struct err *err)
 {
     FILE *f = fopen(file, "w");
     bool bad;
 
     if (f == NULL)
         return err_set(err, ERR_IO, "cannot write %s: %s", file, strerror(errno));
-    fprintf(f, "# mqperf acks 1 run=%016" PRIx64 " topic=%s unknown=%" PRIu64 "\n", a->run, topic,
-            a->unknown);
+    fprintf(f, "# mqperf acks 1 run=%016" PRIx64 " window=%u unknown=%" PRIu64 " producers=%u\n", a->run,
+            a->window, a->unknown, a->producers);
+    for (uint32_t i = 0; i < a->producers; i++)
+        fprintf(f, "%" PRIu64 "%c", a->sent[i], i + 1 < a->producers ? ' ' : '\n');
     for (uint64_t i = 0; i < a->count; i++) {
         const struct ack *k = &a->at[i];
         const struct place_queue *q = &p->queues[k->queue];
@@ -65,15 +67,19 @@ int acks_load(struct acks *a, const struct place *p, const char *file, struct er
 {
     FILE *f = fopen(file, "r");
     char line[512], broker[ROUTE_NAME_MAX];
-    uint64_t number = 1;
+    uint64_t number = 2;
     int rc = 0;
 
     memset(a, 0, sizeof(*a));
     if (f == NULL)
         return err_set(err, ERR_IO, "cannot read %s: %s", file, strerror(errno));
-    if (fgets(line, sizeof(line), f) == NULL ||
-        sscanf(line, "# mqperf acks 1 run=%" SCNx64 " topic=%*s unknown=%" SCNu64, &a->run, &a->unknown) != 2)
+    if (fscanf(f, "# mqperf acks 1 run=%" SCNx64 " window=%u unknown=%" SCNu64 " producers=%u\n", &a->run,
+               &a->window, &a->unknown, &a->producers) != 4 ||
+        a->producers > PERF_LANES_MAX)
         rc = err_set(err, ERR_MALFORMED, "%s is not a file of acks", file);
+    for (uint32_t i = 0; rc == 0 && i < a->producers; i++)
+        if (fscanf(f, "%" SCNu64 " ", &a->sent[i]) != 1)
+            rc = err_set(err, ERR_MALFORMED, "%s is cut off", file);
     while (rc == 0 && fgets(line, sizeof(line), f) != NULL) {
         struct ack k;
         uint32_t id;

@@ -228,6 +228,45 @@ int place_find(struct loop *loop, const struct perf_options *o, bool create, str
     return 0;
 }
 
+static int ask_offset(struct place *p, const struct place_queue *q, const char *topic, bool min,
+                      uint64_t *out, struct err *err)
+{
+    const struct place_group *g = &p->groups[q->group];
+    int rc = err_set(err, ERR_NOT_FOUND, "broker %s has no replica", g->name);
+
+    for (uint32_t i = 0; i < g->replica_count && rc != 0; i++) {
+        uint32_t at = (i + (g->leader > 0 ? (uint32_t)g->leader : 0)) % g->replica_count;
+        struct remoting_out m;
+        struct answer a;
+
+        remoting_request(&m, REMOTING_JSON, min ? GET_MIN_OFFSET : GET_MAX_OFFSET, 0, false);
+        remoting_put_str(&m, "topic", str_of(topic));
+        remoting_put_i64(&m, "queueId", q->id);
+        rc = ask_ok(p->asker, g->replicas[at], &m, NULL, 0, &a, err);
+        if (rc != 0)
+            continue;
+        *out = (uint64_t)answer_i64(&a, "offset", 0);
+        answer_release(&a);
+    }
+    return rc;
+}
+
+int place_offsets(struct place *p, const char *topic, bool min, uint64_t **out, struct err *err)
+{
+    uint64_t *offsets = calloc(p->queue_count, sizeof(*offsets));
+    int rc = 0;
+
+    ENSURE(offsets != NULL);
+    for (uint32_t i = 0; i < p->queue_count && rc == 0; i++)
+        rc = ask_offset(p, &p->queues[i], topic, min, &offsets[i], err);
+    if (rc != 0) {
+        free(offsets);
+        return rc;
+    }
+    *out = offsets;
+    return 0;
+}
+
 void place_release(struct place *p)
 {
     for (uint32_t i = 0; i < p->group_count; i++)

@@ -53,6 +53,7 @@ struct run {
     struct lane *lanes;
     uint8_t *body;
     struct bld batch;
+    struct consumer *reading;
     uint64_t run_id, sent, in_flight;
     bool stopped;
 };
@@ -187,6 +188,8 @@ static void on_leader(void *arg, uint32_t group, const char *address)
 
     for (uint32_t i = 0; i < r->o->connections; i++)
         line_prefer(r->lanes[i].lines[group].line, address);
+    if (r->reading != NULL)
+        consumer_prefer(r->reading, group, address);
 }
 
 static void lane_init(struct run *r, struct lane *lane, uint32_t producer)
@@ -238,14 +241,18 @@ static void turn_until_done(struct run *r)
         loop_turn(r->place->loop, TURN_MS);
         now_us = clock_mono_us();
         progress(r, now_us, &next_us, &before);
+        if (r->reading != NULL)
+            (void)consumer_turn(r->reading);
         if (o->messages > 0 ? r->sent >= o->messages : now_us >= stop_us)
             r->stopped = true;
     }
 }
 
-int produce_run(struct place *place, const struct perf_options *o, struct acks *acks, struct figures *f)
+int produce_run(struct place *place, const struct perf_options *o, struct acks *acks,
+                struct consumer *reading, struct figures *f)
 {
-    struct run r = {.place = place, .o = o, .acks = acks, .f = f, .batch = bld_of(BATCH_MAX_BYTES)};
+    struct run r = {
+        .place = place, .o = o, .acks = acks, .f = f, .reading = reading, .batch = bld_of(BATCH_MAX_BYTES)};
 
     r.run_id = acks != NULL ? acks->run : clock_mono_us();
     uniq_init(&r.uniq, r.run_id);
@@ -265,8 +272,15 @@ int produce_run(struct place *place, const struct perf_options *o, struct acks *
     turn_until_done(&r);
     f->end_us = clock_mono_us();
     place->on_leader = NULL;
-    for (uint32_t i = 0; i < o->connections; i++)
+    for (uint32_t i = 0; i < o->connections; i++) {
+        if (acks != NULL)
+            acks->sent[i] = r.lanes[i].next_seq;
         lane_release(&r, &r.lanes[i]);
+    }
+    if (acks != NULL) {
+        acks->producers = o->connections;
+        acks->window = o->window;
+    }
     free(r.lanes);
     free(r.body);
     bld_drop(&r.batch);
