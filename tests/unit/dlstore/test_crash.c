@@ -200,7 +200,7 @@ static void one_run(uint64_t seed)
                 crash(seed, step);
             break;
         case 3:
-            dl_store_save_hard(k.s, (struct dl_hard){model.now, (dl_peer_t)rng_below(&rng, 3)});
+            dl_store_save_hard(k.s, (struct dl_hard){++model.now, (dl_peer_t)rng_below(&rng, 3)});
             break;
         case 4:
             storekit_run(&k);
@@ -223,7 +223,7 @@ static void one_run(uint64_t seed)
 START_TEST(random_work_and_crashes_keep_the_promise)
 {
     uint64_t seed = getenv("SEED") ? strtoull(getenv("SEED"), NULL, 10) : 1;
-    uint64_t count = getenv("COUNT") ? strtoull(getenv("COUNT"), NULL, 10) : 40;
+    uint64_t count = getenv("COUNT") ? strtoull(getenv("COUNT"), NULL, 10) : 20;
     log_set_sink(quiet, NULL);
     for (uint64_t i = 0; i < count; i++)
         one_run(seed + i);
