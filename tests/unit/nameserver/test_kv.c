@@ -22,7 +22,8 @@ static const char *text_of(struct bld *out)
     struct buf *b = bld_take(out);
 
     free(text);
-    text = strndup((const char *)b->data, b->len);
+    text = calloc(b->len + 1, 1);
+    memcpy(text, b->data, b->len);
     buf_unref(b);
     return text;
 }
