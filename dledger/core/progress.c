@@ -15,7 +15,6 @@ void progress_start(struct progress *progress, dl_index_t last, uint64_t now_ms)
     progress->match = 0;
     progress->seen = 0;
     progress->told_commit = 0;
-    progress->probe_ms = 0;
     progress->stream_since_ms = 0;
     progress->moved_ms = now_ms;
     progress->last_ack_ms = now_ms; /* a grace of one check-quorum period, not an answer: see lease_ms */
@@ -29,6 +28,7 @@ void progress_compare(struct progress *progress, dl_index_t probe, dl_index_t fl
     forget_pushes(progress);
     progress->comparing = true;
     progress->probe_due = true;
+    progress->probe_since_ms = 0;
     progress->next = (probe > floor ? probe : floor) + 1;
 }
 

@@ -25,8 +25,10 @@ struct progress {
     dl_index_t seen;        /* how far the peer's log followed ours by its newest word, synced or not */
     dl_index_t told_commit; /* commit index the peer has been sent */
     bool comparing;
-    bool probe_due;    /* comparing: send the probe at the end of this step, not at the next heartbeat */
-    uint64_t probe_ms; /* comparing: sent_ms of the newest probe; answers to others are stale */
+    bool probe_due; /* comparing: send the probe at the end of this step, not at the next heartbeat */
+    uint64_t probe_since_ms;  /* comparing: sent_ms of the first probe at next-1, 0 = not sent yet; answers to
+                               * probes sent before are stale. Repeats count: a round trip may be longer than
+                               * a heartbeat */
     uint64_t stream_since_ms; /* streaming: refusals of pushes sent before are stale */
     uint64_t moved_ms;        /* when something was last sent, seen or matched */
     uint64_t last_ack_ms;     /* when the newest answer arrived */

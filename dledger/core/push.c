@@ -78,12 +78,17 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
  * ------------------------------------------------------------------------------------------------------------------
  */
 
+static bool answers_probe(const struct progress *progress, const struct dl_msg *msg)
+{
+    return msg->push == DL_PUSH_COMPARE && progress->probe_since_ms != 0 &&
+           msg->sent_ms >= progress->probe_since_ms;
+}
+
 static void on_success(struct dl_core *core, struct progress *progress, const struct dl_msg *msg)
 {
     progress_acked(progress, msg->match, msg->last_index, core->now_ms);
     if (progress->comparing) {
-        bool answers_probe = msg->push == DL_PUSH_COMPARE && msg->sent_ms == progress->probe_ms;
-        if (answers_probe && msg->last_index >= probe_floor(core, progress))
+        if (answers_probe(progress, msg) && msg->last_index >= probe_floor(core, progress))
             progress_stream(progress, msg->last_index, core->now_ms);
     } else if (msg->last_index + 1 < progress->next &&
                msg->sent_ms >= progress->moved_ms + core->opts.election_min_ms) {
@@ -100,7 +105,7 @@ static void on_refusal(struct dl_core *core, struct progress *progress, const st
     if (progress->comparing) {
         /* At the floor there is nothing left to try: the peer needs what we have removed (a snapshot), or has
          * lost what it had acknowledged. The next heartbeat asks again. */
-        if (msg->push == DL_PUSH_COMPARE && msg->sent_ms == progress->probe_ms && probe > floor)
+        if (answers_probe(progress, msg) && probe > floor)
             progress_compare(progress, agreed < probe ? agreed : probe - 1, floor);
     } else if (msg->sent_ms >= progress->stream_since_ms && progress_inflight(progress) > 0) {
         progress_compare(progress, agreed < probe ? agreed : probe, floor);
@@ -190,7 +195,8 @@ static void flush_peer(struct dl_core *core, uint32_t slot)
             return;
         say_push(core, slot, DL_PUSH_COMPARE, progress->next - 1);
         progress->probe_due = false;
-        progress->probe_ms = core->now_ms;
+        if (progress->probe_since_ms == 0)
+            progress->probe_since_ms = core->now_ms;
         return;
     }
     bool pushable = can_push(core, progress);

@@ -256,6 +256,13 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
                 (unsigned long long)row->persisted_term, (unsigned long long)e.term);
         buf_unref(e.buf);
     }
+    /* What recovery takes over counts as durable from now on, so it must be. */
+    row->persisted = log->last;
+    row->persisted_term = 0;
+    if (log->last > 0 && dl_store_entry_blocking(replica_store(r), log->last, &e, &err) == 0) {
+        row->persisted_term = e.term;
+        buf_unref(e.buf);
+    }
     row->commit = 0; /* a process starts with what its checkpoint knows */
     row->leads = 0;
     row->last = log->last;

@@ -21,7 +21,7 @@
 #include "tests/sim/network.h"
 #include "tests/sim/replica.h"
 
-#define HEAL_ELECTIONS 10u /* election time outs within which there must be progress */
+#define HEAL_ELECTIONS 10u            /* election time outs within which there must be progress */
 #define SETTLE_US      (300 * SECOND) /* with a window of one entry catching up takes its time */
 #define JOBS_MAX       64
 
@@ -82,6 +82,24 @@ static void demand_convergence(struct world *w)
         checks_at_end(w->checks);
 }
 
+static void show_tunables(const struct world *w)
+{
+    const struct tunables *t = &w->tune;
+
+    world_note((struct world *)(uintptr_t)w,
+               "replicas=%u election=%u-%u heartbeat=%u segment=%llu cache=%llu window=%u/%u preferred=n%d "
+               "net=%llu-%llu us loss=%.2f "
+               "dup=%.2f reorder=%.2f disk=%llu-%llu us slow=%.2f/%llu us producers=%u queues=%u think=%llu "
+               "us body=%u",
+               t->replicas, t->election_min_ms, t->election_max_ms, t->heartbeat_ms,
+               (unsigned long long)t->segment_bytes, (unsigned long long)t->cache_bytes, t->window_entries,
+               t->window_bytes, (int)t->preferred - 1, (unsigned long long)t->net_min_us,
+               (unsigned long long)t->net_max_us, t->loss, t->duplicate, t->reorder,
+               (unsigned long long)t->disk_min_us, (unsigned long long)t->disk_max_us, t->disk_slow,
+               (unsigned long long)t->disk_slow_us, t->producers, t->queues, (unsigned long long)t->think_us,
+               t->body_max);
+}
+
 static bool run_seed(const struct options *o, uint64_t seed, struct totals *totals)
 {
     struct world w;
@@ -89,6 +107,7 @@ static bool run_seed(const struct options *o, uint64_t seed, struct totals *tota
 
     world_init(&w, seed, o->seconds);
     w.verbose = o->verbose;
+    show_tunables(&w);
     w.network = network_new(&w);
     w.checks = checks_new(&w);
     w.clients = clients_new(&w);
