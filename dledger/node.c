@@ -307,6 +307,9 @@ int dl_node_transfer(struct dl_node *n, dl_peer_t peer)
     struct dl_event event = node_event(n, DL_EV_TRANSFER);
     event.peer = peer;
     node_step(n, &event, NULL);
+    dl_core_view(n->core, &view);
+    if (!n->busy && view.role == DL_LEADER && !view.transferring)
+        return ERR_AGAIN;
     return 0;
 }
 

@@ -89,8 +89,8 @@ int dl_node_propose(struct dl_node *n, uint32_t kind, struct buf *buf, struct dl
 /* The owner no longer waits; done will not be called. */
 void dl_node_forget(struct dl_node *n, struct dl_waiter *w);
 
-/* Hand leadership to `peer` (DL_NOBODY: best follower). 0 = started; ERR_NOT_LEADER; ERR_INVALID unknown
- * peer. Outcome shows in `changed`. */
+/* Hand leadership to `peer` (DL_NOBODY: best follower). 0 = started, the outcome shows in `changed`;
+ * ERR_NOT_LEADER; ERR_INVALID unknown peer; ERR_AGAIN nobody fit to take it now. */
 int dl_node_transfer(struct dl_node *n, dl_peer_t peer) MUSTCHECK;
 
 /* True when local applied state is linearizable now: serving leader with a valid lease. */
