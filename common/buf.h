@@ -1,8 +1,8 @@
 /*
  * buf.h - ref-counted bytes, and a growing text/bytes builder that is born with a maximum.
  *
- * A `struct buf` is written by its maker and never changes once shared. References may be taken and dropped from any
- * thread.
+ * A `struct buf` is written by its maker and never changes once shared. References may be taken and dropped
+ * from any thread.
  */
 #ifndef COMMON_BUF_H
 #define COMMON_BUF_H

@@ -1,9 +1,10 @@
 /*
  * bytes.h - views on bytes and bounded cursors: the only way this program reads lengths from outside.
  *
- * A reader that runs past its end turns `bad` and from then on returns zeros; check `bad` once, after a group of reads.
- * A writer that runs past its end turns `full` and writes nothing more; `p - start` is then meaningless.
- * Big-endian (be) is RocketMQ's order on the wire and in stored messages, little-endian (le) is ours in files.
+ * A reader that runs past its end turns `bad` and from then on returns zeros; check `bad` once, after a group
+ * of reads. A writer that runs past its end turns `full` and writes nothing more; `p - start` is then
+ * meaningless. Big-endian (be) is RocketMQ's order on the wire and in stored messages, little-endian (le) is
+ * ours in files.
  */
 #ifndef COMMON_BYTES_H
 #define COMMON_BYTES_H
@@ -32,7 +33,8 @@ static inline bool str_is(struct str a, const char *cstr)
     return str_eq(a, str_of(cstr));
 }
 bool str_starts(struct str s, const char *prefix);
-/* Whole text as a decimal number; false (and *out untouched) on anything else, including overflow and blanks. */
+/* Whole text as a decimal number; false (and *out untouched) on anything else, including overflow and
+ * blanks. */
 bool str_to_i64(struct str s, int64_t *out);
 /* The other way: decimal text of `v` into `dst` without NUL; returns its length. */
 #define I64_TEXT_MAX 20

@@ -108,7 +108,8 @@ enum response_code {
 
 /* Extension fields of ours on ordinary requests and answers; foreign clients ignore them. */
 #define FIELD_DURABILITY "lmqDurability" /* send answers: strict */
-#define FIELD_LEADER     "lmqLeader" /* answers of a replica that does not lead: "ip:port" of the one that does \
+#define FIELD_LEADER \
+    "lmqLeader" /* answers of a replica that does not lead: "ip:port" of the one that does \
                                       */
 
 #endif

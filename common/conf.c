@@ -16,8 +16,7 @@
 #define CONF_STRING_MAX     4096u /* bytes of one text value */
 #define CONF_KEY_MAX        64u   /* longest key that is compared with the known ones */
 
-/* ---- One value ------------------------------------------------------------------------------------------
- */
+/* ---- One value ---------------------------------------------------------------------------------------- */
 
 static void *field_of(const struct conf *c, const struct conf_row *row)
 {
@@ -142,8 +141,7 @@ static void describe_range(const struct conf_row *row, char *dst, size_t size)
     }
 }
 
-/* ---- The table ------------------------------------------------------------------------------------------
- */
+/* ---- The table ---------------------------------------------------------------------------------------- */
 
 void conf_init(struct conf *c, const struct conf_row *rows, uint32_t count, void *settings)
 {
@@ -241,8 +239,7 @@ int conf_set(struct conf *c, const char *where, struct str key, struct str value
     return ERR_OK;
 }
 
-/* ---- Reading --------------------------------------------------------------------------------------------
- */
+/* ---- Reading ------------------------------------------------------------------------------------------ */
 
 struct reading {
     struct conf *conf;
@@ -284,8 +281,7 @@ int conf_read_file(struct conf *c, const char *path, struct err *err)
     return rc;
 }
 
-/* ---- Printing -------------------------------------------------------------------------------------------
- */
+/* ---- Printing ----------------------------------------------------------------------------------------- */
 
 /* The value as it would be written in a file. */
 static void append_value(const struct conf *c, const struct conf_row *row, struct bld *out)

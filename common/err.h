@@ -1,9 +1,9 @@
 /*
  * err.h - error codes of the whole product and the text that goes with one failure.
  *
- * Convention: functions return `int`, 0 is good, ERR_* (negative) is not. A function whose failure needs words (which
- * file, which key, which value) takes a `struct err *` as last parameter and fills it with err_set(); the caller prints
- * it or sends it as a remark.
+ * Convention: functions return `int`, 0 is good, ERR_* (negative) is not. A function whose failure needs
+ * words (which file, which key, which value) takes a `struct err *` as last parameter and fills it with
+ * err_set(); the caller prints it or sends it as a remark.
  */
 #ifndef COMMON_ERR_H
 #define COMMON_ERR_H
@@ -47,8 +47,8 @@ struct err {
     char text[ERR_TEXT_MAX];
 };
 
-/* Fill `err` (may be NULL) and return `code`, so that a failing function ends in `return err_set(err, ERR_X, "...");`.
- * An argument may be the old err->text: texts can be wrapped. */
+/* Fill `err` (may be NULL) and return `code`, so that a failing function ends in `return err_set(err, ERR_X,
+ * "...");`. An argument may be the old err->text: texts can be wrapped. */
 int err_set(struct err *err, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* Facts about a code; total: unknown codes give "unknown error", code 1, ERR_ADVICE_NONE. Static strings. */

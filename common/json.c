@@ -242,8 +242,7 @@ static int parse_value(struct parser *ps, struct json *n)
     return rc;
 }
 
-/* ---- References -----------------------------------------------------------------------------------------
- */
+/* ---- References --------------------------------------------------------------------------------------- */
 
 static int resolve(struct parser *ps, struct json *n, uint32_t chain);
 
@@ -409,8 +408,7 @@ static int resolve_all(struct parser *ps)
     return ERR_OK;
 }
 
-/* ---- The reader's door ----------------------------------------------------------------------------------
- */
+/* ---- The reader's door -------------------------------------------------------------------------------- */
 
 static int parse_document(struct parser *ps)
 {

@@ -28,8 +28,9 @@ struct json_doc; /* owns all nodes and texts */
 
 /* Parse the whole text. nodes_max bounds memory (e.g. 200000). On failure *out is NULL and err says what and
  * at which byte. Free with json_free.
- * A reference is replaced by a copy (it counts for nodes_max and depth). One that leads nowhere is null; in the copy of
- * something that encloses the reference, the reference itself is null. The last of two members with one name holds. */
+ * A reference is replaced by a copy (it counts for nodes_max and depth). One that leads nowhere is null; in
+ * the copy of something that encloses the reference, the reference itself is null. The last of two members
+ * with one name holds. */
 int json_parse(struct str text, uint32_t nodes_max, struct json_doc **out, struct err *err) MUSTCHECK;
 const struct json *json_root(const struct json_doc *doc);
 void json_free(struct json_doc *doc); /* NULL is allowed */
@@ -71,7 +72,8 @@ void jw_bool(struct jw *w, bool v);
 void jw_double(struct jw *w, double v);
 void jw_raw(struct jw *w, struct str json); /* already encoded value */
 
-/* A parsed node and all below it (at most 64 deep, as the parser guarantees); keys that were objects become strings. */
+/* A parsed node and all below it (at most 64 deep, as the parser guarantees); keys that were objects become
+ * strings. */
 void jw_node(struct jw *w, const struct json *node);
 
 #endif

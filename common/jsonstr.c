@@ -8,15 +8,16 @@
 #define ONES  0x0101010101010101u
 #define HIGHS 0x8080808080808080u
 
-/* High bits at the bytes of `word` that equal `byte`. Bits above the lowest one may be wrong: only that one is
- * looked at. */
+/* High bits at the bytes of `word` that equal `byte`. Bits above the lowest one may be wrong: only that one
+ * is looked at. */
 static uint64_t word_has(uint64_t word, uint8_t byte)
 {
     uint64_t x = word ^ (ONES * byte);
     return (x - ONES) & ~x & HIGHS;
 }
 
-/* The same for bytes that cannot stand in every string as they are: control, quote, backslash, DEL and beyond. */
+/* The same for bytes that cannot stand in every string as they are: control, quote, backslash, DEL and
+ * beyond. */
 static uint64_t word_special(uint64_t word)
 {
     uint64_t control = (word - ONES * 0x20) & ~word & HIGHS;

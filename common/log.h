@@ -3,9 +3,9 @@
  *
  *     LOG_INFO("role changed", "term=%" PRIu64 " leader=n%u", term, leader);
  *
- * A healthy running cluster prints nothing by the second; near disk and network errors use LOG_*_EVERY, which prints at
- * most once in `ms` per call site and adds suppressed=n. Any thread. Never blocks on a slow sink: when stderr cannot
- * take the line it is dropped and counted. Control characters in a line become '?'.
+ * A healthy running cluster prints nothing by the second; near disk and network errors use LOG_*_EVERY, which
+ * prints at most once in `ms` per call site and adds suppressed=n. Any thread. Never blocks on a slow sink:
+ * when stderr cannot take the line it is dropped and counted. Control characters in a line become '?'.
  */
 #ifndef COMMON_LOG_H
 #define COMMON_LOG_H
@@ -18,8 +18,8 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 void log_set_level(enum log_level level); /* default INFO */
 enum log_level log_get_level(void);
-/* Replace the sink (simulator, tests); `line` is "event key=value ..." without time, level (given apart) and newline,
- * lent for the call. NULL restores stderr. Not thread-safe: at start. */
+/* Replace the sink (simulator, tests); `line` is "event key=value ..." without time, level (given apart) and
+ * newline, lent for the call. NULL restores stderr. Not thread-safe: at start. */
 void log_set_sink(void (*sink)(void *arg, enum log_level level, const char *line), void *arg);
 void log_write(enum log_level level, const char *event, const char *fmt, ...) PRINTF_LIKE(3, 4);
 

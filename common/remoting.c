@@ -25,8 +25,7 @@ static const char *const languages[LANG_UNKNOWN_FROM] = {
     "OTHER", "HTTP", "GO",     "PHP",    "OMS",    "RUST",   "NODE_JS",
 };
 
-/* ---- Decoding JSON --------------------------------------------------------------------------------------
- */
+/* ---- Decoding JSON ------------------------------------------------------------------------------------ */
 
 struct scan {
     const char *start, *p, *end;
@@ -289,8 +288,7 @@ static int decode_json(struct str header, struct remoting_cmd *cmd, struct err *
     return s.p == s.end ? ERR_OK : scan_bad(&s, "something follows the object");
 }
 
-/* ---- Decoding binary ------------------------------------------------------------------------------------
- */
+/* ---- Decoding binary ---------------------------------------------------------------------------------- */
 
 static int decode_binary(struct str header, struct remoting_cmd *cmd, struct err *err)
 {
@@ -322,8 +320,7 @@ static int decode_binary(struct str header, struct remoting_cmd *cmd, struct err
     return ERR_OK;
 }
 
-/* ---- Decoding, both -------------------------------------------------------------------------------------
- */
+/* ---- Decoding, both ----------------------------------------------------------------------------------- */
 
 int remoting_decode(const uint8_t *frame, size_t len, struct remoting_cmd *cmd, struct err *err)
 {
@@ -358,8 +355,7 @@ void remoting_release(struct remoting_cmd *cmd)
     cmd->scratch_cap = 0;
 }
 
-/* ---- Fields ---------------------------------------------------------------------------------------------
- */
+/* ---- Fields ------------------------------------------------------------------------------------------- */
 
 static const struct remoting_field *find_field(const struct remoting_cmd *cmd, const char *key)
 {
@@ -417,8 +413,7 @@ bool remoting_bool_or(const struct remoting_cmd *cmd, const char *key, bool def)
     return value.len == 4 && strncasecmp(value.p, "true", 4) == 0;
 }
 
-/* ---- Building -------------------------------------------------------------------------------------------
- */
+/* ---- Building ----------------------------------------------------------------------------------------- */
 
 static void out_begin(struct remoting_out *out, enum remoting_form form, int32_t code, int32_t opaque,
                       int32_t flag)

@@ -67,8 +67,8 @@ struct remoting_out {
     char text[REMOTING_OUT_TEXT_BYTES];
     uint32_t text_len;
 };
-/* Begin a request / an answer. A request says language OTHER, an answer JAVA, has the request's form and opaque, and
- * carries `remark` when its p is not NULL. */
+/* Begin a request / an answer. A request says language OTHER, an answer JAVA, has the request's form and
+ * opaque, and carries `remark` when its p is not NULL. */
 void remoting_request(struct remoting_out *out, enum remoting_form form, int32_t code, int32_t opaque,
                       bool oneway);
 void remoting_response(struct remoting_out *out, const struct remoting_cmd *request, int32_t code,

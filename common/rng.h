@@ -1,6 +1,6 @@
 /*
- * rng.h - a small seeded generator (xoshiro256** seeded by splitmix64). Not for secrets. Entropy is read once,
- * in main.
+ * rng.h - a small seeded generator (xoshiro256** seeded by splitmix64). Not for secrets. Entropy is read
+ * once, in main.
  */
 #ifndef COMMON_RNG_H
 #define COMMON_RNG_H

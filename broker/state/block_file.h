@@ -2,8 +2,8 @@
  * block_file.h - index blocks on disk: files of 65,536 blocks of 4 KiB each, without a header.
  *
  * Slot n is block n % 65536 of file index/<n / 65536 as 8 decimal digits>.qx. A slot is written once; blocks
- * name their queue and carry a checksum (qindex.h). Which slots matter is said by the checkpoint: those beyond,
- * left by a crash, are skipped and never read. Private to checkpoint_lmdb.c; one thread at a time.
+ * name their queue and carry a checksum (qindex.h). Which slots matter is said by the checkpoint: those
+ * beyond, left by a crash, are skipped and never read. Private to checkpoint_lmdb.c; one thread at a time.
  */
 #ifndef BROKER_STATE_BLOCK_FILE_H
 #define BROKER_STATE_BLOCK_FILE_H

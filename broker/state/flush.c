@@ -4,9 +4,9 @@
  *   apply fills state.delta -> state_flush takes it whole -> the state thread writes it -> done on the loop
  *
  * At most one flush is under way; whoever asks meanwhile waits for the next one, which takes all that came
- * since. A failed write ends the process: the applied index in the checkpoint must never run ahead of the rest,
- * and a disk that fails once is not to be trusted. A job belongs to the worker until its done is called, so
- * closing the state only abandons it: if it has not begun it does nothing, and done frees it.
+ * since. A failed write ends the process: the applied index in the checkpoint must never run ahead of the
+ * rest, and a disk that fails once is not to be trusted. A job belongs to the worker until its done is
+ * called, so closing the state only abandons it: if it has not begun it does nothing, and done frees it.
  *
  * An entry can be committed by the others, and so applied here, before this replica's own disk has it. A
  * checkpoint must not run ahead of the own log, or a power cut would leave a state without the entries it was

@@ -1,6 +1,6 @@
 /*
- * groups.c - the table of subscription groups. The configuration is kept as the text that came, so that fields
- * this version does not know survive; the few that the broker acts on are read out of it.
+ * groups.c - the table of subscription groups. The configuration is kept as the text that came, so that
+ * fields this version does not know survive; the few that the broker acts on are read out of it.
  */
 #include "broker/state/internal.h"
 #include "common/json.h"

@@ -1,8 +1,8 @@
 /*
  * hash.h - memory, hash tables and digests as the files of broker/state use them. Private to the room.
  *
- * uthash tables are keyed by bytes; running out of memory stops the process, as in common/buf.h. The digest is
- * for comparing states, not against forgery.
+ * uthash tables are keyed by bytes; running out of memory stops the process, as in common/buf.h. The digest
+ * is for comparing states, not against forgery.
  */
 #ifndef BROKER_STATE_HASH_H
 #define BROKER_STATE_HASH_H

@@ -1,9 +1,10 @@
 /*
  * internal.h - what the files of broker/state share: the tables, and who writes which of them.
  *
- * apply.c dispatches entries; topics.c, groups.c, offsets.c, locks.c own one table each and apply the commands
- * that change it; qindex.c owns the queues. All of them report changes to the delta (delta.h), in the form of
- * checkpoint records (record.h), and all can load their records again and add themselves to the digest.
+ * apply.c dispatches entries; topics.c, groups.c, offsets.c, locks.c own one table each and apply the
+ * commands that change it; qindex.c owns the queues. All of them report changes to the delta (delta.h), in
+ * the form of checkpoint records (record.h), and all can load their records again and add themselves to the
+ * digest.
  *
  * Order never matters: no result, record or digest depends on the order in which a hash table is walked.
  */

@@ -1,8 +1,8 @@
 /*
  * qindex.c - appends rows to queues and turns full tails into blocks. Runs once per message.
  *
- * Memory of a tail grows 4, 16, 64, 170 rows and is given back with each full block: 200,000 queues with a few
- * messages each cost some 150 bytes each, and a busy queue allocates a handful of times in 170 messages.
+ * Memory of a tail grows 4, 16, 64, 170 rows and is given back with each full block: 200,000 queues with a
+ * few messages each cost some 150 bytes each, and a busy queue allocates a handful of times in 170 messages.
  */
 #include "broker/state/qindex.h"
 

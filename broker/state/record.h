@@ -2,9 +2,9 @@
  * record.h - keys and values of the checkpoint (docs/formats/state.md).
  *
  * A key is one letter for its table, then fixed-width big-endian numbers (so that keys of one queue lie
- * together, in order), then a name if there is one. LMDB allows 511 bytes. Topics appear in keys by uid, since
- * two names of 255 bytes would not fit. A value is the record's fields, little-endian, then CRC32C over key and
- * fields: LMDB pages carry no checksum, and a record under the wrong key is damage as well.
+ * together, in order), then a name if there is one. LMDB allows 511 bytes. Topics appear in keys by uid,
+ * since two names of 255 bytes would not fit. A value is the record's fields, little-endian, then CRC32C over
+ * key and fields: LMDB pages carry no checksum, and a record under the wrong key is damage as well.
  */
 #ifndef BROKER_STATE_RECORD_H
 #define BROKER_STATE_RECORD_H

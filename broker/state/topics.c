@@ -1,8 +1,8 @@
 /*
  * topics.c - the topic table: validation, create, change, delete.
  *
- * A topic's uid names its queues on disk. It is never used twice, so nothing of a deleted topic can turn up in
- * one created later under the same name.
+ * A topic's uid names its queues on disk. It is never used twice, so nothing of a deleted topic can turn up
+ * in one created later under the same name.
  */
 #include "broker/state/internal.h"
 

@@ -28,9 +28,9 @@ struct handover {
     uint64_t deadline_ms; /* then it has failed and submits are taken again */
     bool asked;           /* TIMEOUT_NOW was sent in this attempt */
     /* Deadline of the newest attempt in which TIMEOUT_NOW was sent. The target may act on it long after the
-     * attempt has failed, and its election is exempt from loyalty. Therefore the lease is void until a majority
-     * has answered a push sent after the deadline: who has heard such a push knows that the attempt is over,
-     * and is loyal again (transfer_is_over). */
+     * attempt has failed, and its election is exempt from loyalty. Therefore the lease is void until a
+     * majority has answered a push sent after the deadline: who has heard such a push knows that the attempt
+     * is over, and is loyal again (transfer_is_over). */
     uint64_t void_until_ms;
     uint64_t preferred_next_ms; /* not before: try the preferred leader */
     uint64_t preferred_wait_ms; /* grows with each failure */

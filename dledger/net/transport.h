@@ -2,10 +2,10 @@
  * transport.h - how the node talks to the other replicas: an interface with two implementations, net/peers.c
  * (libevent connections, protobuf-c RPC) and the simulator's network. Loop thread only.
  *
- * Messages to one peer arrive in order or not at all, those with records and those without each for themselves;
- * a lost connection loses what was under way and is told by on_down. Heartbeats and votes (everything without
- * records) never queue behind records: peers.c keeps two connections per peer, one for small messages, one for
- * records and relays.
+ * Messages to one peer arrive in order or not at all, those with records and those without each for
+ * themselves; a lost connection loses what was under way and is told by on_down. Heartbeats and votes
+ * (everything without records) never queue behind records: peers.c keeps two connections per peer, one for
+ * small messages, one for records and relays.
  */
 #ifndef DLEDGER_NET_TRANSPORT_H
 #define DLEDGER_NET_TRANSPORT_H
@@ -41,8 +41,8 @@ struct dl_transport_hooks {
     void *arg;
 };
 
-/* Answer to relay(): err 0 with the response frame (lent), or ERR_CLOSED, ERR_TIMEOUT, ERR_NOT_LEADER, ERR_BUSY,
- * ERR_TOO_LARGE. */
+/* Answer to relay(): err 0 with the response frame (lent), or ERR_CLOSED, ERR_TIMEOUT, ERR_NOT_LEADER,
+ * ERR_BUSY, ERR_TOO_LARGE. */
 typedef void (*dl_relay_fn)(void *arg, int err, const uint8_t *frame, uint32_t len);
 
 struct dl_transport {

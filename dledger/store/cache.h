@@ -1,6 +1,6 @@
 /*
- * cache.h - the newest records in memory: a ring of entries with consecutive indexes, the last of which is the
- * log's last.
+ * cache.h - the newest records in memory: a ring of entries with consecutive indexes, the last of which is
+ * the log's last.
  *
  * Loop thread only. Each entry owns one reference on its buffer.
  */

@@ -222,7 +222,8 @@ static const struct disk_ops posix_ops = {
     .drop_cache = posix_drop_cache,
 };
 
-/* Make the directory unless it is there, with its entry durable in its parent. `path` is changed and restored. */
+/* Make the directory unless it is there, with its entry durable in its parent. `path` is changed and
+ * restored. */
 static int make_dir(char *path)
 {
     int rc = result(mkdir(path, 0755));

@@ -70,7 +70,8 @@ int files_pin_open(struct files *f, struct file *file)
     return fd;
 }
 
-/* Make `fd` the file's descriptor unless another thread was faster; returns what is to be closed, twice at most. */
+/* Make `fd` the file's descriptor unless another thread was faster; returns what is to be closed, twice at
+ * most. */
 static int install(struct files *f, struct file *file, int fd, int surplus[2])
 {
     pthread_mutex_lock(&f->mutex);

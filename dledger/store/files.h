@@ -1,7 +1,8 @@
 /*
  * files.h - open segment files, a bounded number of them: least recently used ones are closed.
  *
- * Any thread. A descriptor got from files_pin stays open until files_unpin. No lock is held during a disk call.
+ * Any thread. A descriptor got from files_pin stays open until files_unpin. No lock is held during a disk
+ * call.
  */
 #ifndef DLEDGER_STORE_FILES_H
 #define DLEDGER_STORE_FILES_H

@@ -2,7 +2,8 @@
  * hard.c - saving term and vote on the meta worker, so that votes never queue behind data.
  *
  * The newest wish stands in `hard_wanted`; the save job takes whatever stands there when it begins, so later
- * calls overtake. When nothing newer waits, the mirror job gives the other slot the same content (meta.h says why).
+ * calls overtake. When nothing newer waits, the mirror job gives the other slot the same content (meta.h says
+ * why).
  */
 #include <stddef.h>
 

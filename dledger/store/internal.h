@@ -217,7 +217,8 @@ void flush_release(struct dl_store *s); /* at the very end */
  * rest of `fd` behind the cut, sync, forget the intent. */
 int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_pos_t *dead,
                uint32_t dead_count);
-/* Zero the segment's file from behind mark->end up to the position `end`, with the mark at mark->end. Not synced. */
+/* Zero the segment's file from behind mark->end up to the position `end`, with the mark at mark->end. Not
+ * synced. */
 int cut_erase(struct dl_store *s, int fd, dl_pos_t first_pos, const struct segment_mark *mark, dl_pos_t end);
 /* Zero file bytes [offset, offset + len). */
 int cut_zero(struct disk *disk, int fd, uint64_t offset, uint64_t len);
@@ -240,7 +241,8 @@ struct index_head {
     dl_index_t first_index, last;
     uint32_t last_crc;
 };
-/* Read the fixed part and the term runs. ERR_NOT_FOUND when there is no good index file. `runs` is malloced. */
+/* Read the fixed part and the term runs. ERR_NOT_FOUND when there is no good index file. `runs` is
+ * malloced. */
 int index_read(struct dl_store *s, dl_pos_t first_pos, struct index_head *head, struct dl_term_run **runs,
                uint32_t *run_count) MUSTCHECK;
 int index_read_sparse(struct dl_store *s, dl_pos_t first_pos, struct sparse **sparse,

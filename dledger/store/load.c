@@ -1,8 +1,8 @@
 /*
  * load.c - whole records from disk: for followers that are behind, for replay at start.
  *
- * A record is found by the nearest mark of the segment's sparse index and a walk over heads; everything handed
- * out was checked in full.
+ * A record is found by the nearest mark of the segment's sparse index and a walk over heads; everything
+ * handed out was checked in full.
  */
 #include "dledger/store/load.h"
 

@@ -24,8 +24,8 @@ struct load {
 int load_start(struct dl_store *s, struct load *load) MUSTCHECK;
 
 /* Read whole records from `first` to before `end` (same segment), at most about max_bytes, at least one.
- * Blocks; any thread, given a reference on `seg`. `from` is a place at or before `first`, index 0: look it up.
- * *until = the place behind the last record read. ERR_IO, ERR_DAMAGED. */
+ * Blocks; any thread, given a reference on `seg`. `from` is a place at or before `first`, index 0: look it
+ * up. *until = the place behind the last record read. ERR_IO, ERR_DAMAGED. */
 int load_records(struct dl_store *s, struct segment *seg, struct place from, dl_index_t first,
                  struct place end, uint32_t max_bytes, struct buf **out, struct place *until,
                  struct err *err) MUSTCHECK;

@@ -174,8 +174,8 @@ void store_runs_add(struct dl_store *s, dl_index_t index, dl_term_t term)
 
 /* ---- append ---- */
 
-/* The segment that takes a record of `len` bytes: the last one, or a new one behind it. A record larger than a
- * segment has one for itself. */
+/* The segment that takes a record of `len` bytes: the last one, or a new one behind it. A record larger than
+ * a segment has one for itself. */
 static struct segment *segment_for(struct dl_store *s, uint32_t len)
 {
     struct segment *seg = s->segs[s->seg_count - 1];

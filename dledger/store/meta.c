@@ -1,5 +1,6 @@
 /*
- * meta.c - the file `hard`: two slots for term and vote, one block for the intent of a cut. Format and rules: meta.h.
+ * meta.c - the file `hard`: two slots for term and vote, one block for the intent of a cut. Format and rules:
+ * meta.h.
  */
 #include "dledger/store/meta.h"
 

@@ -30,10 +30,11 @@
  * nothing, while a slot found bad after a crash was either torn by a save that was never reported, or has a
  * twin. Two bad slots are damage.
  *
- * A cut of the log is written here before the log is touched, and removed when it is complete, so that a crash
- * in between is finished at the next start and never looks like rot.
+ * A cut of the log is written here before the log is touched, and removed when it is complete, so that a
+ * crash in between is finished at the next start and never looks like rot.
  *
- * Slots are written by the meta worker, the intent by the flush worker, both by open: different blocks, no lock.
+ * Slots are written by the meta worker, the intent by the flush worker, both by open: different blocks, no
+ * lock.
  */
 #ifndef DLEDGER_STORE_META_H
 #define DLEDGER_STORE_META_H

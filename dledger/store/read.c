@@ -1,5 +1,6 @@
 /*
- * read.c - bytes at positions, for pulls: from memory, from the page cache without waiting, or on the read worker.
+ * read.c - bytes at positions, for pulls: from memory, from the page cache without waiting, or on the read
+ * worker.
  *
  * Positions run through all segments, so a range may be in several files and partly in memory.
  */

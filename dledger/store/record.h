@@ -1,5 +1,6 @@
 /*
- * record.h - one record of the log as bytes: making the head, checking head and body. The layout is in store.h.
+ * record.h - one record of the log as bytes: making the head, checking head and body. The layout is in
+ * store.h.
  *
  * Pure functions, any thread. Used by the facade, recovery, cold reads, logdump and the fuzz target.
  */

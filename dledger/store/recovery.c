@@ -393,7 +393,8 @@ static int check_hard(struct dl_store *s, struct err *err)
                        "%s/%s: the log ends with entry %" PRIu64 " but entry %" PRIu64 " was committed",
                        s->disk->root, path, store_last(s), s->meta.slot.commit);
     }
-    /* Entries of a term may become durable before the term itself does; nothing was said in that term then. */
+    /* Entries of a term may become durable before the term itself does; nothing was said in that term
+     * then. */
     if (hard.term < last_term) {
         hard = (struct dl_hard){last_term, DL_NOBODY};
         int rc = meta_save(&s->meta, hard, s->meta.slot.commit, s->meta.slot.commit_end);

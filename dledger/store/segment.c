@@ -132,8 +132,8 @@ struct window {
     dl_pos_t pos; /* of data[0] */
 };
 
-/* Have `want` bytes from `pos` on in the window, or as many as there are before scan->limit. *have may be less
- * at the end of the file. */
+/* Have `want` bytes from `pos` on in the window, or as many as there are before scan->limit. *have may be
+ * less at the end of the file. */
 static int window_at(const struct segment_scan *scan, struct window *w, dl_pos_t pos, size_t want,
                      const uint8_t **data, size_t *have, struct err *err)
 {

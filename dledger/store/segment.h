@@ -15,13 +15,13 @@
  *     46    128   the group's name, zero-filled
  *     174   ..    zero
  *     4092  4     CRC32C over bytes 0..4091
- *   4096  ..    records (store.h), one behind the other; the one at position p lies at 4096 + p - first position
- *   ..    40    flush mark; the next record overwrites it
+ *   4096  ..    records (store.h), one behind the other; the one at position p lies at 4096 + p - first
+ *   position ..    40    flush mark; the next record overwrites it
  *   ..    ..    zeros, or what an earlier use of the file left
  *
- * Flush mark: says which bytes were already durable when the last batch was written, so that recovery can tell
- * a torn batch (sectors of one write reach the disk in any order) from rot in durable bytes. It costs nothing:
- * it is the last piece of the batch's own write.
+ * Flush mark: says which bytes were already durable when the last batch was written, so that recovery can
+ * tell a torn batch (sectors of one write reach the disk in any order) from rot in durable bytes. It costs
+ * nothing: it is the last piece of the batch's own write.
  *   0     4     magic "LMF1"
  *   4     4     salt
  *   8     8     start: all records before this position were durable when the mark was written

@@ -10,7 +10,8 @@
  * because a later fdatasync would not tell it again.
  *
  * A trimmed segment becomes a spare by a rename: what it holds carries positions that never come again.
- * Removals are made one at a time, from the front, each with its directory entry, so that a crash leaves no hole.
+ * Removals are made one at a time, from the front, each with its directory entry, so that a crash leaves no
+ * hole.
  */
 #include <errno.h>
 #include <string.h>
@@ -166,7 +167,8 @@ static void zero_run(struct job *job)
     spare_make(s);
     pthread_mutex_lock(&s->mutex);
     bool some = claim(s, &p);
-    /* Pinned by the flusher as long as it is the file being written, and it stays that while a piece is claimed. */
+    /* Pinned by the flusher as long as it is the file being written, and it stays that while a piece is
+     * claimed. */
     if (some && p.live)
         p.fd = p.live->file.fd;
     pthread_mutex_unlock(&s->mutex);

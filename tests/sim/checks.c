@@ -1,5 +1,6 @@
 /*
- * checks.c - see checks.h. The canonical history is the sequence of entries as first applied by anyone: entry i of it must be entry i for everybody.
+ * checks.c - see checks.h. The canonical history is the sequence of entries as first applied by anyone: entry
+ * i of it must be entry i for everybody.
  */
 #include "tests/sim/checks.h"
 
@@ -63,7 +64,7 @@ struct checks {
                        [SIM_QUEUES_MAX]; /* newest stored message of a producer in a queue, + 1 */
 };
 
-/* ---- Raft and store ------------------------------------------------------------------------------------------------- */
+/* ---- Raft and store ----------------------------------------------------------------------------------- */
 
 static struct replica_row *row_of(struct checks *c, struct replica *r)
 {
@@ -135,7 +136,8 @@ void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node
                    (unsigned long long)c->applied);
 }
 
-/* Committed entries are in this log with the canonical term; looks at a few behind the end of what is canonical. */
+/* Committed entries are in this log with the canonical term; looks at a few behind the end of what is
+ * canonical. */
 static void check_has_committed(struct checks *c, struct replica *r, const struct dl_core_view *v)
 {
     dl_index_t last = v->commit < c->applied ? v->commit : c->applied;
@@ -268,7 +270,7 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
     row->last = log->last;
 }
 
-/* ---- what is applied ----------------------------------------------------------------------------------------------------- */
+/* ---- what is applied ---------------------------------------------------------------------------------- */
 
 static void check_stored_message(struct checks *c, struct replica *r, const struct message *m,
                                  uint64_t offset)
@@ -353,7 +355,7 @@ void checks_on_apply(struct checks *c, struct replica *r, const struct dl_entry 
                    (unsigned long long)row->term);
 }
 
-/* ---- clients --------------------------------------------------------------------------------------------------------------- */
+/* ---- clients ------------------------------------------------------------------------------------------ */
 
 void checks_fill_body(uint64_t id, uint8_t *body, uint32_t len)
 {
@@ -423,7 +425,7 @@ void checks_offset_acked(struct checks *c, uint32_t queue, uint64_t offset)
     q->offset_known = true;
 }
 
-/* ---- the end ------------------------------------------------------------------------------------------------------------------ */
+/* ---- the end ------------------------------------------------------------------------------------------ */
 
 bool checks_converged(struct checks *c)
 {

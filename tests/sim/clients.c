@@ -1,5 +1,6 @@
 /*
- * clients.c - see clients.h. One operation is under way per client; a client that hears nothing for TIMEOUT_US goes on with the next message.
+ * clients.c - see clients.h. One operation is under way per client; a client that hears nothing for
+ * TIMEOUT_US goes on with the next message.
  */
 #include "tests/sim/clients.h"
 
@@ -69,7 +70,7 @@ static uint64_t think(struct client *c)
     return rng_below(&c->all->w->rng, 2 * c->all->w->tune.think_us + 1);
 }
 
-/* ---- outcomes ------------------------------------------------------------------------------------------------------------ */
+/* ---- outcomes ----------------------------------------------------------------------------------------- */
 
 static void on_ok(struct client *c, const struct dl_entry *e, const struct state_result *r)
 {
@@ -138,7 +139,7 @@ void clients_on_replica_down(struct clients *all, struct replica *r)
     }
 }
 
-/* ---- operations -------------------------------------------------------------------------------------------------------------- */
+/* ---- operations --------------------------------------------------------------------------------------- */
 
 static struct buf *pack(const ProtobufCMessage *m)
 {

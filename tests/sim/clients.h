@@ -1,6 +1,6 @@
 /*
- * clients.h - those who send and read: closed-loop producers that find the leader by trying, a consumer that commits offsets, a reader that asks
- * leaders how far their queues go.
+ * clients.h - those who send and read: closed-loop producers that find the leader by trying, a consumer that
+ * commits offsets, a reader that asks leaders how far their queues go.
  */
 #ifndef TESTS_SIM_CLIENTS_H
 #define TESTS_SIM_CLIENTS_H

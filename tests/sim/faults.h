@@ -1,5 +1,6 @@
 /*
- * faults.h - what goes wrong, drawn from the seed: crashes, power cuts (also in the middle of a write), partitions of every shape, pauses, hand-overs.
+ * faults.h - what goes wrong, drawn from the seed: crashes, power cuts (also in the middle of a write),
+ * partitions of every shape, pauses, hand-overs.
  */
 #ifndef TESTS_SIM_FAULTS_H
 #define TESTS_SIM_FAULTS_H

@@ -1,9 +1,10 @@
 /*
  * main.c - runs seeds: `sim [--seed N] [--count N] [--seconds N] [--jobs N] [--verbose]`.
  *
- * A seed is one run: a cluster, clients and faults for the given simulated time, then everything is healed and progress demanded (L1), then all
- * replicas must be equal. A broken rule prints the seed and ends with status 1; the same seed fails in the same way again. Seeds are shared
- * out to processes (one per processor); each seed runs in one thread and reads no clock.
+ * A seed is one run: a cluster, clients and faults for the given simulated time, then everything is healed
+ * and progress demanded (L1), then all replicas must be equal. A broken rule prints the seed and ends with
+ * status 1; the same seed fails in the same way again. Seeds are shared out to processes (one per processor);
+ * each seed runs in one thread and reads no clock.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -53,7 +54,8 @@ static void run_until(struct world *w, uint64_t end_us)
         ;
 }
 
-/* The faults are over: a leader and progress for every client within some election time outs, once all processes are back. */
+/* The faults are over: a leader and progress for every client within some election time outs, once all
+ * processes are back. */
 static void demand_progress(struct world *w)
 {
     uint64_t limit_us = w->now_us + 10 * SECOND + HEAL_ELECTIONS * w->tune.election_max_ms * MS + 2 * SECOND;

@@ -1,8 +1,9 @@
 /*
  * network.c - see network.h.
  *
- * A pair of replicas is connected while both live; a replica that dies is noticed at once where its packets still arrive (its kernel resets the
- * connections), after TIMEOUT_US where they do not. Messages under way when a connection is lost are lost with it.
+ * A pair of replicas is connected while both live; a replica that dies is noticed at once where its packets
+ * still arrive (its kernel resets the connections), after TIMEOUT_US where they do not. Messages under way
+ * when a connection is lost are lost with it.
  */
 #include "tests/sim/network.h"
 
@@ -118,7 +119,7 @@ static void on_send(void *impl, const struct dl_msg *msg, const struct dl_slice 
     buf_unref(records);
 }
 
-/* ---- connections -------------------------------------------------------------------------------------------------------- */
+/* ---- connections -------------------------------------------------------------------------------------- */
 
 static void connect_end(struct network *n, dl_peer_t self, dl_peer_t peer)
 {
@@ -210,7 +211,7 @@ void network_heal(struct network *n)
     }
 }
 
-/* ---- the door ------------------------------------------------------------------------------------------------------------- */
+/* ---- the door ----------------------------------------------------------------------------------------- */
 
 static void no_relay(void *impl, dl_peer_t peer, dl_term_t term, const struct sockaddr_in *client,
                      const uint8_t *frame, uint32_t len, uint32_t timeout_ms, dl_relay_fn fn, void *arg)

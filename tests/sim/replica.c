@@ -1,8 +1,8 @@
 /*
  * replica.c - see replica.h.
  *
- * Each worker is one without a thread; a submitted job runs when the simulated disk has taken its time, unless the process died before. A paused
- * process takes its events after the pause, in order.
+ * Each worker is one without a thread; a submitted job runs when the simulated disk has taken its time,
+ * unless the process died before. A paused process takes its events after the pause, in order.
  */
 #include "tests/sim/replica.h"
 
@@ -46,7 +46,7 @@ struct replica {
 
 static void end_turn(struct replica *r);
 
-/* ---- time and jobs ---------------------------------------------------------------------------------------------------- */
+/* ---- time and jobs ------------------------------------------------------------------------------------ */
 
 uint64_t replica_now_ms(const struct replica *r)
 {
@@ -115,7 +115,7 @@ static void on_submit(void *arg)
     world_after(w, s->busy_until_us - w->now_us, on_job_time, r, r->incarnation, (uint64_t)(s - r->slots));
 }
 
-/* ---- news from below ---------------------------------------------------------------------------------------------------- */
+/* ---- news from below ---------------------------------------------------------------------------------- */
 
 static void on_persisted(void *arg, dl_index_t index, dl_term_t term)
 {
@@ -167,7 +167,7 @@ static void on_changed(void *arg, const struct dl_node_status *status)
                (unsigned long long)status->core.commit);
 }
 
-/* ---- life ------------------------------------------------------------------------------------------------------------------ */
+/* ---- life --------------------------------------------------------------------------------------------- */
 
 static void on_checkpoint_time(void *arg, uint64_t incarnation, uint64_t unused)
 {
@@ -356,7 +356,7 @@ void replica_turn_end(struct replica *r)
     end_turn(r);
 }
 
-/* ---- from the network -------------------------------------------------------------------------------------------------------- */
+/* ---- from the network --------------------------------------------------------------------------------- */
 
 void replica_on_message(struct replica *r, const struct dl_msg *msg, struct buf *records)
 {
@@ -392,7 +392,7 @@ void replica_on_down(struct replica *r, dl_peer_t peer, bool reset)
     end_turn(r);
 }
 
-/* ---- facts ----------------------------------------------------------------------------------------------------------------- */
+/* ---- facts -------------------------------------------------------------------------------------------- */
 
 uint64_t replica_paused_us(const struct replica *r)
 {

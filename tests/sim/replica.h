@@ -1,5 +1,6 @@
 /*
- * replica.h - one simulated broker process: the product's store, state and node on a simulated disk, without threads.
+ * replica.h - one simulated broker process: the product's store, state and node on a simulated disk, without
+ * threads.
  */
 #ifndef TESTS_SIM_REPLICA_H
 #define TESTS_SIM_REPLICA_H
@@ -14,9 +15,11 @@ struct replica;
 struct replica *replica_new(struct world *w, dl_peer_t id);
 void replica_free(struct replica *r);
 
-/* Start the process: recovery, replay. Whatever recovery refuses is a broken rule (nothing here damages disks beyond what a crash may). */
+/* Start the process: recovery, replay. Whatever recovery refuses is a broken rule (nothing here damages disks
+ * beyond what a crash may). */
 void replica_start(struct replica *r);
-/* End it without warning; what was not synced is kept with odds `keep` (1 = killed process, less = power cut). It starts again after a while. */
+/* End it without warning; what was not synced is kept with odds `keep` (1 = killed process, less = power
+ * cut). It starts again after a while. */
 void replica_crash(struct replica *r, double keep, uint64_t down_us);
 /* Cut its power in the middle of a disk job, `changes` changes from now. */
 void replica_arm_power_cut(struct replica *r, uint64_t changes, double keep, uint64_t down_us);

@@ -1,5 +1,6 @@
 /*
- * world.h - time and chance of one simulated run: a queue of things to happen, one generator, and what the run has seen.
+ * world.h - time and chance of one simulated run: a queue of things to happen, one generator, and what the
+ * run has seen.
  */
 #ifndef TESTS_SIM_WORLD_H
 #define TESTS_SIM_WORLD_H

@@ -3,7 +3,8 @@
 
 static const dl_term_t old_log[] = {1, 1, 1, 2, 2, 2};
 
-/* Leader of term 3 among `voters`, six old entries and its NOOP at 7; nothing durable of it, nobody compared. */
+/* Leader of term 3 among `voters`, six old entries and its NOOP at 7; nothing durable of it, nobody
+ * compared. */
 static struct one leader_of(uint32_t voters, uint32_t learners)
 {
     struct one o = one_new((struct one_opts){.voters = voters,

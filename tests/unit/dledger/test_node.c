@@ -162,7 +162,8 @@ START_TEST(undecided_proposal_may_still_be_committed)
 }
 END_TEST
 
-/* Waiters of two terms side by side: the leader lost its office with several entries undecided, and got it back. */
+/* Waiters of two terms side by side: the leader lost its office with several entries undecided, and got it
+ * back. */
 START_TEST(waiters_of_several_terms)
 {
     int l = await_leader();

@@ -2,9 +2,9 @@
  * test_crash.c - a store under random work and random crashes, compared with a model of what was promised.
  * SEED= and COUNT= choose the runs; a failure prints its seed.
  *
- * Promised: every entry reported persisted, unless truncated since, is there after a crash; what else is there
- * is a beginning of what was asked for, in one of the states the log went through; nothing that was cut and
- * replaced comes back; a reported vote is kept.
+ * Promised: every entry reported persisted, unless truncated since, is there after a crash; what else is
+ * there is a beginning of what was asked for, in one of the states the log went through; nothing that was cut
+ * and replaced comes back; a reported vote is kept.
  */
 #include <check.h>
 #include <inttypes.h>
@@ -30,7 +30,8 @@ static struct {
     dl_index_t sure;   /* reported persisted and not truncated since: must survive */
     dl_index_t commit; /* never truncated */
     dl_term_t now;
-    /* Since the last quiet moment a crash may also show the log as it was before a truncation: these entries then. */
+    /* Since the last quiet moment a crash may also show the log as it was before a truncation: these entries
+     * then. */
     dl_term_t old_term[ENTRIES_MAX];
     uint32_t old_size[ENTRIES_MAX];
     dl_index_t old_from, old_last; /* old_from 0: none */

@@ -133,7 +133,8 @@ static void apply_and_check(struct state *s, dl_index_t i)
         ck_assert_msg(state_digest(s) == straight.digest[i / EACH_DIGEST], "other state at entry %lu", i);
 }
 
-/* Apply the whole log, with flushes, half-done flushes and crashes in between. Returns the number of crashes. */
+/* Apply the whole log, with flushes, half-done flushes and crashes in between. Returns the number of
+ * crashes. */
 static int run_crashing(struct checkpoint (*reopen)(void), uint64_t seed, double crash, double flush)
 {
     struct rng rng;
