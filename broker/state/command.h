@@ -2,8 +2,10 @@
  * command.h - kinds of log entries of the broker and their bodies.
  *
  * One row per kind {decode, apply, describe} lives in apply.c. Numbers are on disk: never reused, never
- * renumbered. 16 MESSAGES        one or more stored messages back to back (message.h) 17.. commands      a
- * protobuf message of proto/command.proto
+ * renumbered.
+ *
+ *   16    MESSAGES, one or more stored messages back to back (message.h)
+ *   17..  commands, a protobuf message of proto/command.proto each
  */
 #ifndef BROKER_STATE_COMMAND_H
 #define BROKER_STATE_COMMAND_H
