@@ -2,14 +2,16 @@
  * http.c - see http.h.
  *
  * evhttp 2.1 neither limits its connections nor tells when one goes. So this file makes their bufferevents
- * and keeps a reference to each: one that evhttp has freed has lost its callbacks (bufferevent_free takes
- * them away first) and leaves the list at the next sweep. When the list is full the listening socket is
- * disabled and a timer sweeps until there is room.
+ * and remembers their addresses: one that evhttp has freed no longer has an event in the loop and leaves the
+ * list at the next sweep. (A reference to it would keep its events beyond the close of the socket, and libevent
+ * would then not watch the next connection that gets the same descriptor.) When the list is full it is swept;
+ * when it stays full the listening socket is disabled and a timer sweeps until there is room.
  */
 #include "common/http.h"
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
+#include <event2/event.h>
 #include <event2/http.h>
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
@@ -36,7 +38,8 @@ struct http {
     const struct http_route *routes;
     uint32_t route_count;
     void *user;
-    struct bufferevent **bevs; /* of conns connections, some perhaps gone already */
+    const void **bevs; /* of conns connections, some perhaps gone already: never to be followed */
+    bool *alive;
     uint32_t conns, conns_max;
     uint16_t port;
     struct timer pause; /* no room or no descriptors left: accepting rests */
@@ -108,19 +111,39 @@ static void on_request(struct evhttp_request *req, void *arg)
     send_answer(req, &answer);
 }
 
+/* A bufferevent is the argument of its events. */
+static int note_alive(const struct event_base *base, const struct event *ev, void *arg)
+{
+    struct http *http = arg;
+    const void *owner = event_get_callback_arg(ev);
+    (void)base;
+    for (uint32_t i = 0; i < http->conns; i++)
+        if (http->bevs[i] == owner)
+            http->alive[i] = true;
+    return 0;
+}
+
 static void sweep(struct http *http)
 {
     uint32_t kept = 0;
-    for (uint32_t i = 0; i < http->conns; i++) {
-        bufferevent_data_cb on_read, on_write;
-        bufferevent_event_cb on_event;
-        bufferevent_getcb(http->bevs[i], &on_read, &on_write, &on_event, NULL);
-        if (on_read != NULL || on_write != NULL || on_event != NULL)
+    if (http->conns == 0)
+        return;
+    memset(http->alive, 0, http->conns * sizeof(*http->alive));
+    (void)event_base_foreach_event(loop_base(http->loop), note_alive, http);
+    for (uint32_t i = 0; i < http->conns; i++)
+        if (http->alive[i])
             http->bevs[kept++] = http->bevs[i];
-        else
-            bufferevent_decref(http->bevs[i]);
-    }
     http->conns = kept;
+}
+
+/* The address may be that of a connection which has gone. */
+static void remember(struct http *http, const struct bufferevent *bev)
+{
+    for (uint32_t i = 0; i < http->conns; i++)
+        if (http->bevs[i] == bev)
+            return;
+    ENSURE(http->conns < http->conns_max);
+    http->bevs[http->conns++] = bev;
 }
 
 static void accept_if_room(void *arg)
@@ -142,10 +165,8 @@ static struct bufferevent *on_accepted(struct event_base *base, void *arg)
     loop_woke(http->loop);
     struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
     ENSURE(bev != NULL);
-    sweep(http);
-    ENSURE(http->conns < http->conns_max);
-    bufferevent_incref(bev);
-    http->bevs[http->conns++] = bev;
+    remember(http, bev);
+    /* Not swept here: evhttp has not given this one its events yet. */
     if (http->conns == http->conns_max) {
         evconnlistener_disable(http->listener);
         timer_start(&http->pause, HTTP_PAUSE_MS);
@@ -180,8 +201,9 @@ int http_open(struct loop *loop, const char *host, uint16_t port, const struct h
     http->route_count = count;
     http->user = user;
     http->conns_max = limits->conns_max;
-    http->bevs = calloc(limits->conns_max, sizeof(struct bufferevent *));
-    ENSURE(http->bevs != NULL);
+    http->bevs = calloc(limits->conns_max, sizeof(*http->bevs));
+    http->alive = calloc(limits->conns_max, sizeof(*http->alive));
+    ENSURE(http->bevs != NULL && http->alive != NULL);
     http->port = bound_port;
     http->evhttp = evhttp_new(loop_base(loop));
     ENSURE(http->evhttp != NULL);
@@ -218,8 +240,7 @@ void http_close(struct http *http)
         return;
     timer_release(&http->pause);
     evhttp_free(http->evhttp);
-    sweep(http);
-    ENSURE(http->conns == 0);
     free(http->bevs);
+    free(http->alive);
     free(http);
 }

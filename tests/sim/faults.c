@@ -179,6 +179,7 @@ void faults_heal(struct world *w)
     network_heal(w->network);
     for (uint32_t i = 0; i < w->tune.replicas; i++) {
         replica_pause(w->replica[i], 0);
-        fakedisk_power_off_at(replica_disk(w->replica[i]), 0);
+        if (!fakedisk_is_off(replica_disk(w->replica[i])))
+            fakedisk_power_off_at(replica_disk(w->replica[i]), 0);
     }
 }

@@ -340,6 +340,7 @@ void replica_pause(struct replica *r, uint64_t us)
 /* End of a turn: gathered proposals go, rules are checked, a process whose disk failed ends. */
 static void end_turn(struct replica *r)
 {
+    r->dying = r->dying || fakedisk_is_off(r->disk); /* also when the job that met it lives with errors */
     if (!r->dying)
         dl_node_turn_end(r->node);
     if (r->dying) {
