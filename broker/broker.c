@@ -1,10 +1,11 @@
 /*
  * broker.c - wiring only: which part is told what by whom. No decision about messages is made here.
  *
- *   disk -> store -> checkpoint -> state -> replicas' transport -> node -> front -> registrar -> HTTP -> client listeners
+ *   disk -> store -> checkpoint -> state -> front -> replicas' transport -> node -> registrar -> HTTP ->
+ *   client listeners
  *
- * Threads (docs/architecture.md): the loop, and workers that own one thing each: flush (records), meta (term and vote), state (LMDB and index files), read (cold
- * bytes, preparing segments).
+ * Threads (docs/architecture.md): the loop, and workers that own one thing each: flush (records), meta (term
+ * and vote), state (LMDB and index files), read (cold bytes, preparing segments).
  */
 #include "broker/broker.h"
 
@@ -16,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/alone.h"
 #include "broker/front/front.h"
 #include "broker/handlers.h"
 #include "broker/health.h"
@@ -30,6 +32,7 @@
 #define CLIENT_FRAME_MIN   8u
 #define VIP_PORT_DISTANCE  2
 #define SHUTDOWN_STEP_MS   10u
+#define SHUTDOWN_ANSWER_MS 500u /* after the hand-over: for requests somebody waits for */
 
 struct broker {
     struct settings *settings;
@@ -49,15 +52,17 @@ struct broker {
     struct health *health;
     struct listener *clients, *vip;
     struct timer wake, checkpoint_timer, shutdown;
-    uint64_t shutdown_deadline_ms;
+    uint64_t wake_wish_ms;
+    bool wake_forgiven;
+    uint64_t shutdown_deadline_ms, answer_deadline_ms;
     bool stopping;
     struct settings_peer peer_rows[DL_PEERS_MAX];
     uint32_t peer_count;
     dl_peer_t self, preferred;
-    char log_dir[600], state_dir[600];
+    char log_dir[SETTINGS_DIR_MAX + 8], state_dir[SETTINGS_DIR_MAX + 8];
 };
 
-/* ---- news from below ------------------------------------------------------------------------------------------- */
+/* ---- news from below ---- */
 
 static const void *on_apply(void *arg, const struct dl_entry *e)
 {
@@ -137,7 +142,7 @@ static void on_relay(void *arg, dl_peer_t from, uint64_t ticket, dl_term_t term,
     front_on_relay(&b->front, from, ticket, term, client, frame, len);
 }
 
-/* ---- time --------------------------------------------------------------------------------------------------------- */
+/* ---- time ---- */
 
 static uint64_t now_ms(void *arg)
 {
@@ -151,13 +156,26 @@ static void wake_at(void *arg, uint64_t ms)
     struct broker *b = arg;
     uint64_t now = loop_now_ms(b->loop);
 
+    b->wake_wish_ms = ms > now ? ms : now;
     timer_start(&b->wake, ms > now ? (uint32_t)(ms - now) : 0);
 }
 
+/* A process that was not run for a while (a paused machine, a starved processor) must not conclude that the
+ * leader is silent: its heartbeats may be on their way. It listens for two heartbeats first. A leader goes on
+ * at once: others wait for its heartbeats. */
 static void on_wake(void *arg)
 {
     struct broker *b = arg;
+    uint64_t now = loop_now_ms(b->loop), late_ms = now > b->wake_wish_ms ? now - b->wake_wish_ms : 0;
 
+    if (late_ms > (uint64_t)b->settings->heartbeat_ms && b->front.leader != b->self && !b->wake_forgiven) {
+        LOG_WARN_EVERY(10000, "this process was not run", "self=n%u ms=%llu", b->self - 1,
+                       (unsigned long long)late_ms);
+        b->wake_forgiven = true;
+        timer_start(&b->wake, (uint32_t)b->settings->heartbeat_ms * 2);
+        return;
+    }
+    b->wake_forgiven = false;
     dl_node_tick(b->node);
 }
 
@@ -178,7 +196,7 @@ static void on_checkpoint_time(void *arg)
     timer_start(&b->checkpoint_timer, (uint32_t)b->settings->checkpoint_ms);
 }
 
-/* ---- client connections ---------------------------------------------------------------------------------------------- */
+/* ---- client connections ---- */
 
 static void on_client_frame(struct conn *conn, const uint8_t *frame, size_t len)
 {
@@ -216,7 +234,7 @@ static int listen_for_clients(struct broker *b, struct err *err)
     return rc;
 }
 
-/* ---- stop: hand over, tell the nameservers, checkpoint, leave the loop -------------------------------------------------- */
+/* ---- stop: hand over, tell the nameservers, checkpoint, leave the loop ---- */
 
 static void on_last_checkpoint(void *arg)
 {
@@ -229,7 +247,12 @@ static void on_shutdown_step(void *arg)
 {
     struct broker *b = arg;
 
-    if (b->front.serving && b->peer_count > 1 && loop_now_ms(b->loop) < b->shutdown_deadline_ms) {
+    uint64_t now_ms = loop_now_ms(b->loop);
+
+    if (b->front.serving)
+        b->answer_deadline_ms = now_ms + SHUTDOWN_ANSWER_MS;
+    if (b->peer_count > 1 && now_ms < b->shutdown_deadline_ms &&
+        (b->front.serving || (now_ms < b->answer_deadline_ms && front_unanswered(&b->front) > 0))) {
         timer_start(&b->shutdown, SHUTDOWN_STEP_MS);
         return;
     }
@@ -251,7 +274,7 @@ static void on_stop_signal(void *arg)
     on_shutdown_step(b);
 }
 
-/* ---- building --------------------------------------------------------------------------------------------------------- */
+/* ---- building ---- */
 
 /* First IPv4 address of an interface that is up and not loopback. */
 static struct in_addr detect_address(void)
@@ -352,6 +375,10 @@ static int open_peers(struct broker *b, struct err *err)
 
     for (uint32_t i = 0; i < b->peer_count; i++)
         rows[i] = (struct dl_peer_addr){b->peer_rows[i].id, b->peer_rows[i].host, b->peer_rows[i].port};
+    if (b->peer_count == 1) {
+        alone_fill_transport(&b->transport);
+        return 0;
+    }
     return dl_peers_open(&opts, &b->peers, &b->transport, err);
 }
 
@@ -492,26 +519,31 @@ void broker_free(struct broker *b)
         listener_close(b->vip);
     if (b->health != NULL)
         health_close(b->health);
+    b->health = NULL;
     if (b->registrar != NULL)
         registrar_free(b->registrar);
     b->registrar = NULL;
-    dl_peers_close(b->peers);
-    if (b->node != NULL)
-        dl_node_free(b->node);
-    b->node = NULL;
-    loop_turn(b->loop, 0); /* let go of the connections */
-    if (b->front_made)
-        front_release(&b->front);
     timer_release(&b->wake);
     timer_release(&b->checkpoint_timer);
     timer_release(&b->shutdown);
+    if (b->front_made)
+        front_stop(&b->front);
+    if (b->node != NULL)
+        dl_node_free(b->node); /* relayed requests that waited for it go back where they came from */
+    b->node = NULL;
+    dl_peers_close(b->peers);
+    alone_fill_transport(&b->transport);
+    loop_turn(b->loop, 0); /* let go of the connections */
+    worker_free(b->state_worker);
+    loop_turn(b->loop, 0); /* what was loaded for the front, which may read the log for it */
     if (b->store != NULL)
         dl_store_close(b->store);
-    worker_free(b->state_worker);
     worker_free(b->read);
     worker_free(b->flush);
     worker_free(b->meta);
     loop_turn(b->loop, 0); /* their last reports */
+    if (b->front_made)
+        front_release(&b->front);
     if (b->state != NULL)
         state_close(b->state);
     if (b->checkpoint_open)

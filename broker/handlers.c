@@ -1,8 +1,9 @@
 /*
- * handlers.c - THE table: one row per request code that mqbroker answers. A code that is not here is answered with 3 (not supported).
+ * handlers.c - THE table: one row per request code that mqbroker answers. A code that is not here is
+ * answered with 3 (not supported).
  *
- * Flags say where a request is handled (front.h, gate.c): rows without ROW_LEADER on the replica that got them, the others by the leader. ROW_WRITE ends in a
- * proposal.
+ * Flags say where a request is handled (front.h, gate.c): rows without ROW_LEADER on the replica that got
+ * them, the others by the leader. ROW_WRITE ends in a proposal.
  */
 #include "broker/handlers.h"
 
@@ -30,8 +31,8 @@ const struct dispatch_row handler_rows[] = {
     {GET_MIN_OFFSET, "GET_MIN_OFFSET", handle_offset_min, READ},
     {GET_EARLIEST_MSG_STORETIME, "GET_EARLIEST_MSG_STORETIME", handle_earliest_time, READ},
     {GET_ALL_CONSUMER_OFFSET, "GET_ALL_CONSUMER_OFFSET", handle_offsets_all, READ},
-    /* clients: each replica knows who is connected to it, and consumers heartbeat to all; the leader is asked, because a
-     * replica that has just started knows only some yet */
+    /* clients: each replica knows who is connected to it, and consumers heartbeat to all; the leader is asked,
+     * because a replica that has just started knows only some yet */
     {HEART_BEAT, "HEART_BEAT", handle_heartbeat, ROW_LOCAL},
     {UNREGISTER_CLIENT, "UNREGISTER_CLIENT", handle_unregister, ROW_LOCAL},
     {GET_CONSUMER_LIST_BY_GROUP, "GET_CONSUMER_LIST_BY_GROUP", handle_consumer_list, READ},

@@ -130,7 +130,7 @@ static void on_metrics(void *user, const struct http_query *query, struct http_a
 {
     struct health *h = user;
     struct front_counters *c = &h->f->counters;
-    struct dl_peers_counters *p = (struct dl_peers_counters *)(uintptr_t)dl_peers_counters(h->peers);
+    struct dl_peers_counters none = {0}, *p = h->peers != NULL ? dl_peers_counters(h->peers) : &none;
     const struct metric_row rows[] = {
         {.name = "ledgermq_messages_in_total",
          .help = "messages stored",

@@ -17,7 +17,7 @@ static const char usage[] =
     "  -c FILE   settings, RocketMQ's properties syntax and spellings\n"
     "  -n LIST   nameservers (overrides namesrvAddr; NAMESRV_ADDR in the environment is used when neither is "
     "given)\n"
-    "  -D K=V    one setting, over the file\n"
+    "  -D K=V    one setting, over the file and -n\n"
     "  -p        print every setting with value, default and meaning, and end\n";
 
 static int set_pair(struct conf *conf, const char *where, const char *text, struct err *err)
@@ -29,35 +29,43 @@ static int set_pair(struct conf *conf, const char *where, const char *text, stru
     return conf_set(conf, where, (struct str){text, (size_t)(eq - text)}, str_of(eq + 1), err);
 }
 
-/* Read options into settings; 0, or the exit status + 1 when the program is to end now. */
-static int read_options(int argc, char **argv, struct conf *conf, bool *print, struct err *err)
+/* The options that count in one pass over the command line: later passes win, wherever the option stands. */
+static int read_pass(int argc, char **argv, char pass, struct conf *conf, bool *print, struct err *err)
 {
-    const char *env = getenv("NAMESRV_ADDR");
     int option, rc = 0;
 
+    optind = 0; /* glibc: from the start */
     while (rc == 0 && (option = getopt(argc, argv, "c:n:D:ph")) != -1) {
-        switch (option) {
-        case 'c':
-            rc = conf_read_file(conf, optarg, err);
-            break;
-        case 'n':
-            rc = conf_set(conf, "-n", STR("namesrvAddr"), str_of(optarg), err);
-            break;
-        case 'D':
-            rc = set_pair(conf, "-D", optarg, err);
-            break;
-        case 'p':
-            *print = true;
-            break;
-        case 'h':
+        if (option == 'h') {
             fputs(usage, stdout);
             exit(0);
-        default:
-            rc = err_set(err, ERR_INVALID, "%s", usage);
         }
+        if (option == '?')
+            return err_set(err, ERR_INVALID, "%s", usage);
+        if (option == 'p')
+            *print = true;
+        if (option != pass)
+            continue;
+        if (option == 'c')
+            rc = conf_read_file(conf, optarg, err);
+        else if (option == 'n')
+            rc = conf_set(conf, "-n", STR("namesrvAddr"), str_of(optarg), err);
+        else
+            rc = set_pair(conf, "-D", optarg, err);
     }
     if (rc == 0 && optind < argc)
         rc = err_set(err, ERR_INVALID, "unexpected argument \"%s\"\n%s", argv[optind], usage);
+    return rc;
+}
+
+/* Settings from files, then -n, then -D; NAMESRV_ADDR when none of them names nameservers. */
+static int read_options(int argc, char **argv, struct conf *conf, bool *print, struct err *err)
+{
+    const char *env = getenv("NAMESRV_ADDR");
+    int rc = 0;
+
+    for (const char *pass = "cnD"; rc == 0 && *pass != '\0'; pass++)
+        rc = read_pass(argc, argv, *pass, conf, print, err);
     if (rc == 0 && env != NULL && ((struct settings *)conf->settings)->namesrv_addr == NULL)
         rc = conf_set(conf, "NAMESRV_ADDR", STR("namesrvAddr"), str_of(env), err);
     return rc;

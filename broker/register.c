@@ -34,6 +34,7 @@ static int64_t broker_id(const struct front *f)
     return f->serving ? 0 : (int64_t)f->self;
 }
 
+/* NULL when it is too large for a frame. */
 static struct buf *registration_body(struct front *f)
 {
     struct bld body = bld_of(FRONT_BODY_MAX);
@@ -48,7 +49,12 @@ static struct buf *registration_body(struct front *f)
     jw_key(&w, "topicConfigSerializeWrapper");
     front_topic_table_json(f, &w, version);
     jw_end_object(&w);
-    ENSURE(!body.full); /* TOPICS_MAX topics of this form fit */
+    if (body.full) {
+        bld_drop(&body);
+        LOG_WARN_EVERY(10000, "too many topics to register", "topics=%u bytes_max=%u",
+                       state_topic_count(f->state), FRONT_BODY_MAX);
+        return NULL;
+    }
     return bld_take(&body);
 }
 
@@ -92,6 +98,8 @@ static void ask(struct nameserver *ns)
     if (ns->asking)
         return;
     body = registration_body(f);
+    if (body == NULL)
+        return;
     remoting_request(&out, REMOTING_JSON, REGISTER_BROKER, 0, false);
     put_identity(f, &out);
     remoting_put_str(&out, "haServerAddr", str_of(f->address));

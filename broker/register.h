@@ -1,7 +1,9 @@
 /*
- * register.h - tells every nameserver who this replica is: 103 at once when role or topics change, every registerNameServerPeriod otherwise, 104 at the end.
+ * register.h - tells every nameserver who this replica is: 103 at once when role or topics change, every
+ * registerNameServerPeriod otherwise, 104 at the end.
  *
- * The serving leader registers as broker id 0 with the Raft term as the data version's stateVersion, a follower as its number + 1 (RocketMQ's DLedger mode; reference 7.1).
+ * The serving leader registers as broker id 0 with the Raft term as the data version's stateVersion, a
+ * follower as its number + 1 (RocketMQ's DLedger mode; reference 7.1).
  * A nameserver that does not answer is tried again every REGISTER_RETRY_MS; brokers need none to serve.
  */
 #ifndef BROKER_REGISTER_H

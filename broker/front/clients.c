@@ -1,9 +1,11 @@
 /*
  * clients.c - see clients.h.
  *
- *   group (producer or consumer) -> members by client id -> connection id, language, version, last heartbeat; a consumer group also has its subscriptions
+ *   group (producer or consumer) -> members by client id -> connection id, language, version, last heartbeat;
+ *                                   a consumer group also has its subscriptions
  *
- * A member leaves by 35, by the close of its connection, or after channelExpiredTimeout of silence. Members of a consumer group are told of every change (40).
+ * A member leaves by 35, by the close of its connection, or after channelExpiredTimeout of silence. Members of
+ * a consumer group are told of every change (40).
  */
 #include "broker/front/clients.h"
 
@@ -15,7 +17,9 @@
 #include "common/codes.h"
 #include "common/log.h"
 
-#define EXPIRY_SCAN_MS 10000u
+#define EXPIRY_SCAN_MS    10000u
+#define MEMBERS_MAX       200000u /* of all groups; more are not registered */
+#define SUBSCRIPTIONS_MAX 200000u
 
 static struct client_group **table_of(struct clients *c, enum client_kind kind)
 {
@@ -44,9 +48,10 @@ static struct client_group *group_make(struct clients *c, enum client_kind kind,
     return g;
 }
 
-static void subscription_free(struct client_group *g, struct subscription *s)
+static void subscription_free(struct clients *c, struct client_group *g, struct subscription *s)
 {
     HASH_DEL(g->subscriptions, s);
+    c->subscription_count--;
     free(s->expression);
     free(s);
 }
@@ -67,7 +72,7 @@ static void group_release(struct clients *c, struct client_group *g)
     if (g->members != NULL)
         return;
     HASH_ITER(hh, g->subscriptions, s, next)
-        subscription_free(g, s);
+        subscription_free(c, g, s);
     HASH_DELETE(hh, *table, g);
     free(g);
 }
@@ -90,7 +95,7 @@ static void notify(struct clients *c, struct client_group *g)
     }
 }
 
-/* ---- joining ------------------------------------------------------------------------------------------------------- */
+/* ---- joining ---- */
 
 /* True when the member is new or came back over another connection. */
 static bool join(struct clients *c, struct client_group *g, const struct client_id *who)
@@ -115,14 +120,23 @@ static bool join(struct clients *c, struct client_group *g, const struct client_
     return changed;
 }
 
+static bool has_room(struct clients *c)
+{
+    if (c->member_count < MEMBERS_MAX && c->subscription_count < SUBSCRIPTIONS_MAX)
+        return true;
+    LOG_WARN_EVERY(10000, "too many clients, heartbeat ignored", "members=%llu subscriptions=%llu",
+                   (unsigned long long)c->member_count, (unsigned long long)c->subscription_count);
+    return false;
+}
+
 void clients_join_producer(struct clients *c, struct str group, const struct client_id *who)
 {
-    if (front_group_name_ok(group))
+    if (front_group_name_ok(group) && has_room(c))
         (void)join(c, group_make(c, CLIENT_PRODUCER, group), who);
 }
 
 /* One subscription of a heartbeat; true when the topic is new to the group. */
-static bool subscribe(struct client_group *g, const struct json *sub, uint32_t round)
+static bool subscribe(struct clients *c, struct client_group *g, const struct json *sub, uint32_t round)
 {
     struct str topic = json_get_str(sub, "topic"), expression = json_get_str(sub, "subString");
     struct str type = json_get_str(sub, "expressionType");
@@ -135,6 +149,9 @@ static bool subscribe(struct client_group *g, const struct json *sub, uint32_t r
     HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
     is_new = s == NULL;
     if (is_new) {
+        if (c->subscription_count >= SUBSCRIPTIONS_MAX)
+            return false;
+        c->subscription_count++;
         s = calloc(1, sizeof(*s));
         ENSURE(s != NULL && str_copy(topic, s->topic, sizeof(s->topic)));
         HASH_ADD_KEYPTR(hh, g->subscriptions, s->topic, topic.len, s);
@@ -152,15 +169,16 @@ static bool subscribe(struct client_group *g, const struct json *sub, uint32_t r
     return is_new;
 }
 
-/* Topics the newest heartbeat no longer names are no longer subscribed (ConsumerGroupInfo.updateSubscription). */
-static bool forget_old(struct client_group *g)
+/* Topics the newest heartbeat no longer names are no longer subscribed
+ * (ConsumerGroupInfo.updateSubscription). */
+static bool forget_old(struct clients *c, struct client_group *g)
 {
     struct subscription *s, *next;
     bool changed = false;
 
     HASH_ITER(hh, g->subscriptions, s, next) {
         if (s->round != g->round) {
-            subscription_free(g, s);
+            subscription_free(c, g, s);
             changed = true;
         }
     }
@@ -192,7 +210,7 @@ void clients_join_consumer(struct clients *c, const struct json *data, bool with
     struct client_group *g;
     bool changed;
 
-    if (!front_group_name_ok(name))
+    if (!front_group_name_ok(name) || !has_room(c))
         return;
     g = group_make(c, CLIENT_CONSUMER, name);
     g->broadcasting = str_is(enum_text(json_get(data, "messageModel"), message_models, 2), "BROADCASTING");
@@ -204,15 +222,15 @@ void clients_join_consumer(struct clients *c, const struct json *data, bool with
     if (with_subscriptions) {
         g->round++;
         for (const struct json *s = subs != NULL ? subs->first : NULL; s != NULL; s = s->next)
-            changed |= subscribe(g, s, g->round);
-        changed |= forget_old(g);
+            changed |= subscribe(c, g, s, g->round);
+        changed |= forget_old(c, g);
     }
     front_want_group(c->f, name, !g->broadcasting);
     if (changed)
         notify(c, g);
 }
 
-/* ---- leaving ------------------------------------------------------------------------------------------------------- */
+/* ---- leaving ---- */
 
 static void leave(struct clients *c, struct client_group *g, struct member *m)
 {

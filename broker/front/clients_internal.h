@@ -1,5 +1,6 @@
 /*
- * clients_internal.h - the tables of clients.c, for the handlers that read them (handle_client.c, handle_pull.c, handle_consumer.c). Only clients.c writes.
+ * clients_internal.h - the tables of clients.c, for the handlers that read them (handle_client.c,
+ * handle_pull.c, handle_consumer.c). Only clients.c writes.
  */
 #ifndef BROKER_FRONT_CLIENTS_INTERNAL_H
 #define BROKER_FRONT_CLIENTS_INTERNAL_H
@@ -50,7 +51,7 @@ struct client_group {
 struct clients {
     struct front *f;
     struct client_group *producers, *consumers;
-    uint64_t member_count;
+    uint64_t member_count, subscription_count;
     struct timer expiry;
 };
 

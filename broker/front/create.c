@@ -48,8 +48,7 @@ bool front_group_name_ok(struct str name)
     return name.len <= NAME_MAX_GROUP && name_chars_ok(name);
 }
 
-/* ---- system topics
- * ------------------------------------------------------------------------------------------- */
+/* ---- system topics ---- */
 
 struct system_topic {
     const char *name;
@@ -95,7 +94,8 @@ static void ignore_outcome(struct front *f, void *ctx, int err, const struct dl_
     (void)f;
     (void)e;
     if (err == 0 && r->code != 0)
-        LOG_WARN("creation refused", "name=%s code=%d remark=\"%s\"", (char *)ctx, r->code, r->remark);
+        LOG_WARN_EVERY(1000, "creation refused", "name=%s code=%d remark=\"%s\"", (char *)ctx, r->code,
+                       r->remark);
     free(ctx);
 }
 
@@ -144,8 +144,7 @@ void front_ensure_system_topics(struct front *f)
         want_topic(f, s->trace_topic_name, 1, PERM_RW);
 }
 
-/* ---- topics made by a first use
- * -------------------------------------------------------------------------------- */
+/* ---- topics made by a first use ---- */
 
 static void on_created(struct front *f, void *ctx, int err, const struct dl_entry *e,
                        const struct state_result *r)
@@ -209,8 +208,7 @@ const struct topic *front_find_topic(struct front *f, struct request *req, struc
     return NULL;
 }
 
-/* ---- groups
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- groups ---- */
 
 static void propose_group(struct front *f, struct str name, front_done_fn done, void *ctx)
 {

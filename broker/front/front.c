@@ -43,9 +43,18 @@ void front_init(struct front *f, const struct dispatch_row *rows, uint32_t row_c
     timer_start(&f->second, 0);
 }
 
+void front_stop(struct front *f)
+{
+    f->serving = false;
+    f->leader = DL_NOBODY;
+    hold_on_not_serving(f->hold);
+    gather_on_not_serving(f->gather);
+}
+
 void front_release(struct front *f)
 {
     timer_release(&f->second);
+    proposals_report(f->proposals);
     hold_free(f->hold);
     gather_free(f->gather);
     clients_free(f->clients);
@@ -64,7 +73,6 @@ void front_on_changed(struct front *f, const struct dl_node_status *status)
     f->serving = status->serving;
     f->leader = status->core.leader;
     f->term = status->core.term;
-    f->transferring = status->core.transferring;
     if (ended) {
         hold_on_not_serving(f->hold);
         gather_on_not_serving(f->gather);

@@ -5,9 +5,9 @@
  * the entry was applied. It reads state through broker/state/state.h. Everything here is on the loop thread
  * and answers from memory; what needs the disk goes through the store's and the state's asynchronous reads.
  *
- * Path of a request (examples-to-follow.md 3): handlers.c names the handler and its flags -> gate.c decides
- * where it is handled (here, relayed to the leader, or parked until there is one)
- * -> handle_*.c -> pending.c waits for the commit -> answer.
+ * Path of a request: handlers.c names the handler and its flags -> gate.c decides where it is handled (here,
+ * relayed to the leader, or parked until there is one) -> handle_*.c -> propose.c waits for the commit ->
+ * answer.
  */
 #ifndef BROKER_FRONT_FRONT_H
 #define BROKER_FRONT_FRONT_H
@@ -61,7 +61,6 @@ struct front {
     bool serving;            /* leader whose own NOOP is applied; as told by front_on_changed */
     dl_peer_t leader;        /* DL_NOBODY = none known */
     dl_term_t term;
-    bool transferring;
     struct kept *again;          /* the kept request being dispatched again, for the gate */
     struct proposals *proposals; /* propose.c */
     struct clients *clients;
@@ -78,10 +77,15 @@ struct front {
     void *register_arg;
 };
 
-/* Make / free everything in this room (clients, hold, gather, park, pushes); the fields above them are filled
- * in by broker.c before. */
+/* Make everything in this room (clients, hold, gather, park, pushes); the fields above are filled in by
+ * broker.c before. */
 void front_init(struct front *f, const struct dispatch_row *rows, uint32_t row_count);
+/* From here on nothing is served: before node and transport go. Their last news may still come. */
+void front_stop(struct front *f);
+/* Free it all; after front_stop, when node, store and workers have called back for the last time. */
 void front_release(struct front *f);
+/* Requests somebody waits for (long polls not counted): proposed, parked, relayed. */
+uint64_t front_unanswered(const struct front *f);
 
 /* News from below, wired by broker.c. */
 void front_on_changed(struct front *f, const struct dl_node_status *status); /* role, leader, serving */
@@ -90,8 +94,7 @@ void front_on_conn_closed(struct front *f, uint64_t conn_id); /* a client's conn
 void front_on_relay(struct front *f, dl_peer_t from, uint64_t ticket, dl_term_t term,
                     const struct sockaddr_in *client, const uint8_t *frame, uint32_t len);
 
-/* ---- gate.c: where a request is handled
- * -------------------------------------------------------------------- */
+/* ---- gate.c: where a request is handled ---- */
 
 /* The dispatch `before` hook: handle here (false), or taken over: relayed to the leader, or parked until
  * there is one (true). */
@@ -113,15 +116,15 @@ const struct reply_to *gate_reply(const struct kept *k);
 struct front *gate_front(const struct kept *k);
 /* Its time for finding a leader begins anew (it was held by a leader until now). */
 void gate_extend(struct kept *k);
+uint32_t gate_bytes(const struct kept *k); /* size of the kept frame */
 
-/* ---- propose.c: sends and commands waiting for commit
- * -------------------------------------------------------- */
+/* ---- propose.c: sends and commands waiting for commit ---- */
 
 #define PROPOSAL_TIMEOUT_MS 5000u
 
-/* Propose an entry and call done exactly once, never inside this call: 0
- * with the entry and its result; or ERR_NOT_LEADER, ERR_BUSY, ERR_LOST, ERR_TOO_LARGE: surely not stored; or
- * ERR_TIMEOUT: undecided for PROPOSAL_TIMEOUT_MS. `ctx` is the caller's. */
+/* Propose an entry and call done exactly once, never inside this call: 0 with the entry and its result; or
+ * ERR_NOT_LEADER, ERR_BUSY, ERR_LOST, ERR_TOO_LARGE: surely not stored; or undecided: ERR_TIMEOUT (for
+ * PROPOSAL_TIMEOUT_MS), ERR_CLOSED (shutdown). `ctx` is the caller's. */
 typedef void (*front_done_fn)(struct front *f, void *ctx, int err, const struct dl_entry *e,
                               const struct state_result *result);
 /* The same with a buffer that has DL_RECORD_HEAD free bytes in front (messages: no copy); the reference is
@@ -131,7 +134,8 @@ void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, front_do
 struct ProtobufCMessage;
 void front_propose_message(struct front *f, uint32_t kind, const struct ProtobufCMessage *m,
                            front_done_fn done, void *ctx);
-/* `count` proposals of one request, answered together: "ok" when all were applied, else the first refusal. Give joint_done and the joint to each. */
+/* `count` proposals of one request, answered together: "ok" when all were applied, else the first refusal.
+ * Give joint_done and the joint to each. */
 struct joint;
 struct joint *joint_new(const struct request *req, uint32_t count);
 void joint_done(struct front *f, void *ctx, int err, const struct dl_entry *e,
@@ -139,8 +143,7 @@ void joint_done(struct front *f, void *ctx, int err, const struct dl_entry *e,
 /* Answer for a failed proposal: maps ERR_* to RocketMQ's codes with a remark that says what is known. */
 void front_reply_failed(const struct reply_to *to, int err);
 
-/* ---- create.c: topics and groups that come into being by being used
- * ------------------------------------------- */
+/* ---- create.c: topics and groups that come into being by being used ---- */
 
 /* The topic, or NULL when the request was taken over: it is dispatched again after the topic's creation was
  * applied (auto-creation from `template_topic`, and %RETRY% topics without a template), or has been answered
@@ -161,8 +164,7 @@ bool front_is_unsendable_topic(struct str name);
 bool front_topic_name_ok(struct str name);
 bool front_group_name_ok(struct str name);
 
-/* ---- forms.c
- * -------------------------------------------------------------------------------------------------- */
+/* ---- forms.c ---- */
 
 /* handle_offset.c: load the index block of `offset` and dispatch the request again. */
 void front_load_rows_again(struct front *f, struct request *req, struct str topic, uint32_t queue_id,

@@ -5,8 +5,8 @@
  *   not ROW_LEADER .................................... here
  *   we may serve it ................................... here
  *   another replica leads and its connection is up .... relay its frame there, send back what it answers
- *   otherwise (election, lease lost, hand-over) ....... park, try again on every change of role and every
- * PARK_RETRY_MS, answer 14 at the deadline
+ *   otherwise (election, lease lost, hand-over) ....... park: try again on every change of role and every
+ *                                                       PARK_RETRY_MS, answer 14 at the deadline
  *
  * One hop only: a request that was relayed to us and that we may not serve goes back as "not leader" and is
  * parked where its client is connected. What may have been appended (ROW_WRITE, connection to the leader
@@ -18,10 +18,12 @@
 #include "broker/front/gate.h"
 #include "common/codes.h"
 #include "common/log.h"
+#include "dledger/net/peers.h"
 
-#define PARK_RETRY_MS  20u
-#define RELAY_SPARE_MS 3000u  /* beyond the deadline, for the leader's own answer */
-#define RELAY_LONG_MS  40000u /* pulls: longest suspend of a client is 30 s */
+#define PARK_RETRY_MS   20u
+#define RELAY_SPARE_MS  3000u                         /* beyond the deadline, for the leader's own answer */
+#define RELAY_LONG_MS   40000u                        /* pulls: longer than the leader holds one */
+#define LONG_RELAYS_MAX (DL_PEERS_RELAYS_MAX / 4 * 3) /* the rest is for requests that are answered at once */
 
 struct kept {
     TAILQ_ENTRY(kept) link;
@@ -30,15 +32,15 @@ struct kept {
     struct sockaddr_in client;
     struct reply_to reply;
     uint64_t deadline_ms; /* for finding a leader */
+    uint64_t asked_ms;    /* when it was relayed */
     uint32_t flags;
-    dl_peer_t asked; /* relay under way to this peer */
 };
 
 struct park {
     TAILQ_HEAD(, kept) waiting;
     uint64_t bytes, count;
+    uint64_t relays, long_relays; /* under way; of these, with ROW_LONG */
     struct timer retry;
-    bool refused; /* the relayed request being dispatched went back */
 };
 
 static void relay_send(void *arg, uint64_t ticket, struct buf *head, struct buf *body)
@@ -55,7 +57,12 @@ static bool came_by_relay(const struct reply_to *to)
 
 bool gate_can_write(const struct front *f)
 {
-    return f->serving && !f->transferring;
+    struct dl_node_status status;
+
+    if (!f->serving)
+        return false;
+    dl_node_status(f->node, &status);
+    return !status.core.transferring;
 }
 
 bool gate_can_read(const struct front *f)
@@ -102,6 +109,11 @@ const struct reply_to *gate_reply(const struct kept *k)
 void gate_extend(struct kept *k)
 {
     k->deadline_ms = loop_now_ms(k->f->loop) + (uint64_t)k->f->settings->park_read_ms;
+}
+
+uint32_t gate_bytes(const struct kept *k)
+{
+    return k->frame->len;
 }
 
 struct front *gate_front(const struct kept *k)
@@ -154,36 +166,58 @@ static void give_up(struct kept *k, const char *why)
     gate_drop(k);
 }
 
-static void on_relay_answer(void *arg, int err, const uint8_t *frame, uint32_t len)
+/* What a failed relay means for its request: another try, or an answer. */
+static void relay_failed(struct front *f, struct kept *k, int err)
 {
-    struct kept *k = arg;
-    struct front *f = k->f;
-
-    if (err == 0) {
-        if (len > 0 && !k->reply.oneway)
-            k->reply.send(k->reply.arg, k->reply.conn_id, buf_copy(frame, len), NULL);
+    if (err == ERR_TOO_LARGE) {
+        reply_code(&k->reply, RC_MESSAGE_ILLEGAL,
+                   "request or answer is too large to be relayed to the leader");
         gate_drop(k);
     } else if (err == ERR_NOT_LEADER || err == ERR_BUSY || !(k->flags & ROW_WRITE)) {
-        k->asked = DL_NOBODY;
         park_add(f, k);
+    } else if (err == ERR_TIMEOUT) {
+        give_up(k, "the leader did not answer in time, the outcome is unknown");
     } else {
         give_up(k, "connection to the leader was lost, the outcome is unknown");
     }
 }
 
+static void on_relay_answer(void *arg, int err, const uint8_t *frame, uint32_t len)
+{
+    struct kept *k = arg;
+    struct front *f = k->f;
+
+    f->park->relays--;
+    f->park->long_relays -= (k->flags & ROW_LONG) != 0;
+    if (err != 0) {
+        if (err != ERR_TIMEOUT) /* time with a leader is not time without one */
+            k->deadline_ms += loop_now_ms(f->loop) - k->asked_ms;
+        relay_failed(f, k, err);
+        return;
+    }
+    if (len > 0 && !k->reply.oneway)
+        k->reply.send(k->reply.arg, k->reply.conn_id, buf_copy(frame, len), NULL);
+    gate_drop(k);
+}
+
 /* Hand it to the leader when there is one in reach. */
 static bool try_relay(struct front *f, struct kept *k)
 {
+    struct park *p = f->park;
     uint64_t now_ms = loop_now_ms(f->loop);
     uint32_t timeout_ms = RELAY_SPARE_MS;
 
     if (f->leader == DL_NOBODY || f->leader == f->self || !f->transport->is_up(f->transport->impl, f->leader))
         return false;
+    if (k->flags & ROW_LONG && p->long_relays >= LONG_RELAYS_MAX)
+        return false;
     if (k->deadline_ms > now_ms)
         timeout_ms += (uint32_t)(k->deadline_ms - now_ms);
     if (k->flags & ROW_LONG)
         timeout_ms = RELAY_LONG_MS;
-    k->asked = f->leader;
+    k->asked_ms = now_ms;
+    p->relays++;
+    p->long_relays += (k->flags & ROW_LONG) != 0;
     metric_add(&f->counters.relayed, 1);
     f->transport->relay(f->transport->impl, f->leader, f->term, &k->client, k->frame->data, k->frame->len,
                         timeout_ms, on_relay_answer, k);
@@ -195,15 +229,18 @@ bool gate_before(struct request *req, const struct dispatch_row *row)
     struct front *f = req->user;
     struct kept *k;
     int64_t wait_ms = row->flags & ROW_SEND ? f->settings->park_send_ms : f->settings->park_read_ms;
+    bool settled = f->again != NULL && req->reply.oneway; /* its ticket was answered at the first try */
 
     if (may_handle(f, row->flags)) {
         if (f->again != NULL)
             f->again->flags = row->flags;
+        else if (came_by_relay(&req->reply) && req->reply.oneway) /* nobody else answers this one */
+            f->transport->relay_reply(f->transport->impl, req->reply.conn_id, 0, NULL, NULL);
         return false;
     }
     if (came_by_relay(&req->reply)) {
-        f->park->refused = true;
-        f->transport->relay_reply(f->transport->impl, req->reply.conn_id, ERR_NOT_LEADER, NULL, NULL);
+        if (!settled)
+            f->transport->relay_reply(f->transport->impl, req->reply.conn_id, ERR_NOT_LEADER, NULL, NULL);
         return true;
     }
     k = gate_keep(f, req);
@@ -225,6 +262,8 @@ static void park_run(struct front *f)
     for (uint64_t left = p->count; left > 0; left--) {
         struct kept *k = TAILQ_FIRST(&p->waiting);
 
+        if (k == NULL)
+            return; /* a hand-over asked for by one of them ran the rest */
         park_remove(p, k);
         if (now_ms >= k->deadline_ms)
             give_up(k, "waited for a leader");
@@ -260,12 +299,16 @@ void front_on_relay(struct front *f, dl_peer_t from, uint64_t ticket, dl_term_t 
         return;
     }
     metric_add(&f->counters.relayed_here, 1);
-    f->park->refused = false;
     if (dispatch_relayed(&f->dispatch, client, reply, frame, len) != 0)
         f->transport->relay_reply(f->transport->impl, ticket, ERR_MALFORMED, NULL, NULL);
-    else if (!f->park->refused && (f->dispatch.scratch.flag & REMOTING_FLAG_ONEWAY))
-        f->transport->relay_reply(f->transport->impl, ticket, 0, NULL,
-                                  NULL); /* nobody else answers a one-way request */
+}
+
+uint64_t front_unanswered(const struct front *f)
+{
+    struct dl_node_status status;
+
+    dl_node_status(f->node, &status);
+    return status.proposals_waiting + f->park->count + f->park->relays - f->park->long_relays;
 }
 
 struct park *park_new(struct front *f)

@@ -12,6 +12,8 @@ void park_free(struct park *p);
 void gate_on_changed(struct front *f);
 
 struct proposals *proposals_new(struct front *f);
+/* Tell those the node refused now, not in the next turn. */
+void proposals_report(struct proposals *p);
 void proposals_free(struct proposals *p);
 
 #endif

@@ -1,5 +1,6 @@
 /*
- * handle_client.c - heartbeats (34), leaving (35), who is in a consumer group (38), filter check (46). ClientManageProcessor, ConsumerManageProcessor; reference 3.4, 6.10.
+ * handle_client.c - heartbeats (34), leaving (35), who is in a consumer group (38), filter check (46).
+ * ClientManageProcessor, ConsumerManageProcessor; reference 3.4, 6.10.
  */
 #include "broker/front/clients_internal.h"
 #include "broker/front/handlers.h"

@@ -1,5 +1,6 @@
 /*
- * handle_consumer.c - what operators ask about connected clients: connections (203, 204, 328), subscription (345), and a question passed on to one
+ * handle_consumer.c - what operators ask about connected clients: connections (203, 204, 328), subscription
+ * (345), and a question passed on to one
  * client (307). AdminBrokerProcessor; reference 3.6, 3.8.
  */
 #include <arpa/inet.h>
@@ -191,7 +192,7 @@ void handle_subscription(struct request *req)
     reply_body(&req->reply, &body);
 }
 
-/* ---- a question passed on to a client ------------------------------------------------------------------------------------ */
+/* ---- a question passed on to a client ---- */
 
 static void on_client_answer(struct front *f, void *ctx, int err, const struct remoting_cmd *answer)
 {

@@ -1,7 +1,9 @@
 /*
- * handle_group.c - consumer groups: create and change (200, 225), delete (207), list (201), one (352). AdminBrokerProcessor; reference 3.7.
+ * handle_group.c - consumer groups: create and change (200, 225), delete (207), list (201), one (352).
+ * AdminBrokerProcessor; reference 3.7.
  *
- * A group's configuration is kept as the JSON it came as, so that fields of newer clients survive a round trip (gotcha 13).
+ * A group's configuration is kept as the JSON it came as, so that fields of newer clients survive a round
+ * trip (gotcha 13).
  */
 #include <stdlib.h>
 

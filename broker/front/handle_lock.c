@@ -1,7 +1,9 @@
 /*
- * handle_lock.c - queue locks of orderly consumers (41, 42). AdminBrokerProcessor, RebalanceLockManager; reference 6.11.
+ * handle_lock.c - queue locks of orderly consumers (41, 42). AdminBrokerProcessor, RebalanceLockManager;
+ * reference 6.11.
  *
- * Locks are replicated state, so that a new leader knows them (RocketMQ's are lost at a fail-over and two consumers overlap until they expire).
+ * Locks are replicated state, so that a new leader knows them (RocketMQ's are lost at a fail-over and two
+ * consumers overlap until they expire).
  */
 #include <stdlib.h>
 
@@ -19,7 +21,6 @@ struct locking {
     struct kept *kept;
     struct json_doc *doc;
     uint32_t count;
-    const struct json *queues[LOCK_QUEUES_MAX];
     Ledgermq__Command__QueueRef refs[LOCK_QUEUES_MAX], *list[LOCK_QUEUES_MAX];
     char group[GROUP_NAME_MAX + 1], client_id[GROUP_NAME_MAX + 1];
     char topics[LOCK_QUEUES_MAX][TOPIC_NAME_MAX + 1];
@@ -52,8 +53,7 @@ static bool read_queues(struct front *f, struct locking *l, const struct json *r
         ledgermq__command__queue_ref__init(ref);
         ref->topic = l->topics[l->count];
         ref->queue_id = (uint32_t)id;
-        l->list[l->count] = ref;
-        l->queues[l->count++] = q;
+        l->list[l->count++] = ref;
     }
     return true;
 }
@@ -104,6 +104,11 @@ static void on_locked(struct front *f, void *ctx, int err, const struct dl_entry
     (void)e;
     if (failed(f, l, err))
         return;
+    if (r->code != 0) {
+        reply_code(gate_reply(l->kept), r->code, "%s", r->remark);
+        locking_free(l);
+        return;
+    }
     jw_object(&w);
     jw_key(&w, "lockOKMQSet");
     jw_array(&w);

@@ -1,6 +1,6 @@
 /*
- * handle_offset.c - consumer offsets (14, 15, 43) and queue offsets (29 by time, 30 max, 31 min, 32 earliest store time). ConsumerManageProcessor,
- * AdminBrokerProcessor; reference 3.5, 6.5.
+ * handle_offset.c - consumer offsets (14, 15, 43) and queue offsets (29 by time, 30 max, 31 min, 32 earliest
+ * store time). ConsumerManageProcessor, AdminBrokerProcessor; reference 3.5, 6.5.
  */
 #include <unistd.h>
 
@@ -57,23 +57,26 @@ void handle_offset_min(struct request *req)
         reply_field(&req->reply, "offset", q.exists ? (int64_t)q.min : -1);
 }
 
-/* ---- consumer offsets --------------------------------------------------------------------------------------------- */
+/* ---- consumer offsets ---- */
 
-/* A group without an offset starts at the queue's first message, also with CONSUME_FROM_LAST_OFFSET, as long as that message is young: RocketMQ's test
- * is "still in memory", within 40 % of RAM of the log's end (reference 6.5). */
-static bool starts_at_zero(struct front *f, const struct remoting_cmd *cmd, const struct queue_ref *q)
+/* A group without an offset starts at the queue's first message, also with CONSUME_FROM_LAST_OFFSET, as long
+ * as that message is young: RocketMQ's test is "still in memory", within 40 % of RAM of the log's end
+ * (reference 6.5). 0, ERR_NOT_FOUND, or ERR_AGAIN when row 0 has to be loaded first. */
+static int starts_at_zero(struct front *f, const struct remoting_cmd *cmd, const struct queue_ref *q)
 {
     uint64_t memory_bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     struct dl_store_view log;
     struct index_row first;
     uint32_t n;
+    int rc;
 
     if (!remoting_bool_or(cmd, "setZeroIfNotFound", true) || !q->exists || q->min > 0 || q->max == 0)
-        return false;
-    if (state_rows(f->state, q->topic, (uint32_t)q->queue_id, 0, 1, &first, &n) != 0)
-        return false;
+        return ERR_NOT_FOUND;
+    rc = state_rows(f->state, q->topic, (uint32_t)q->queue_id, 0, 1, &first, &n);
+    if (rc != 0)
+        return rc;
     dl_store_view(f->store, &log);
-    return log.end_pos - first.position <= memory_bytes / 10 * 4;
+    return log.end_pos - first.position <= memory_bytes / 10 * 4 ? 0 : ERR_NOT_FOUND;
 }
 
 void handle_offset_query(struct request *req)
@@ -82,12 +85,18 @@ void handle_offset_query(struct request *req)
     struct queue_ref q;
     struct str group = remoting_str(req->cmd, "consumerGroup");
     uint64_t offset;
+    int rc;
 
     if (!read_queue(req, &q))
         return;
-    if (q.queue_id >= 0 && gather_offset(f->gather, group, q.topic, (uint32_t)q.queue_id, &offset) == 0)
+    if (q.queue_id >= 0 && gather_offset(f->gather, group, q.topic, (uint32_t)q.queue_id, &offset) == 0) {
         reply_field(&req->reply, "offset", (int64_t)offset);
-    else if (starts_at_zero(f, req->cmd, &q))
+        return;
+    }
+    rc = starts_at_zero(f, req->cmd, &q);
+    if (rc == ERR_AGAIN)
+        front_load_rows_again(f, req, q.topic, (uint32_t)q.queue_id, 0);
+    else if (rc == 0)
         reply_field(&req->reply, "offset", 0);
     else
         reply_code(&req->reply, RC_QUERY_NOT_FOUND, "group %.*s has no offset on queue %d of %.*s",
@@ -173,10 +182,11 @@ void handle_offsets_all(struct request *req)
     reply_body(&req->reply, &body);
 }
 
-/* ---- by time ----------------------------------------------------------------------------------------------------------
+/* ---- by time
  *
- * Rows carry the store time, so the search reads no message: narrow to a block, then look at its rows; a block that is not in memory is loaded and the request starts
- * over.
+ * Rows carry the store time, so the search reads no message: narrow to a block, then look at its rows; a
+ * block
+ * that is not in memory is loaded and the request starts over.
  */
 
 static void on_loaded(void *arg, int err)
@@ -205,7 +215,8 @@ void front_load_rows_again(struct front *f, struct request *req, struct str topi
     }
 }
 
-/* First offset with store time >= ms, max when all are older. 0, or ERR_AGAIN with *offset in the block to load. */
+/* First offset with store time >= ms, max when all are older. 0, or ERR_AGAIN with *offset in the block to
+ * load. */
 static int seek_time(struct front *f, const struct queue_ref *q, uint64_t ms, uint64_t *offset)
 {
     struct index_row rows[256];
@@ -252,8 +263,8 @@ void handle_offset_by_time(struct request *req)
     }
     if (ms < 0)
         ms = 0;
-    rc = seek_time(f, &q, (uint64_t)ms + upper,
-                   &offset); /* UPPER: the last one with time <= t is before the first with > t */
+    /* UPPER: the last one with time <= t is before the first with > t */
+    rc = seek_time(f, &q, (uint64_t)ms + upper, &offset);
     if (rc == ERR_AGAIN) {
         front_load_rows_again(f, req, q.topic, (uint32_t)q.queue_id, offset);
         return;

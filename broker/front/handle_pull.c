@@ -1,10 +1,11 @@
 /*
- * handle_pull.c - a message goes out: codes 11 and 361. PullMessageProcessor, DefaultMessageStore.getMessage; reference 3.5, 6.4.
+ * handle_pull.c - a message goes out: codes 11 and 361. PullMessageProcessor, DefaultMessageStore.getMessage;
+ * reference 3.5, 6.4.
  *
  *   header -> group, topic, queue, filter -> index rows -> bytes -> answer
- *                                              |             '-- not in memory or page cache: read worker, then on
+ *                                              |             '-- not in memory or page cache: read worker
  *                                              |-- block not in memory: state worker, then on
- *                                              '-- nothing new: hold.c, until a message arrives or the time is up
+ *                                              '-- nothing new: hold.c, until a message or the time is up
  *
  * Only applied, hence committed, entries have index rows: no replica can show what might vanish.
  */
@@ -23,7 +24,7 @@
 #define PULL_COMMIT_OFFSET 1
 #define PULL_SUSPEND       2
 #define PULL_SUBSCRIPTION  4
-#define HOLD_LONGEST_MS    60000
+#define HOLD_LONGEST_MS    35000 /* below the time a relayed pull may take */
 #define MESSAGES_MAX       4096u /* bound of maxTransferCountOnMessageInMemory */
 #define SCAN_ROWS_MAX      4096u /* rows looked at in one go of a filtered pull */
 #define ROWS_AT_ONCE       64u
@@ -48,7 +49,7 @@ static void pull_free(struct pull *p)
     free(p);
 }
 
-/* ---- answers -------------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 static void answer(struct pull *p, int32_t code, const char *status, uint64_t next, uint64_t min,
                    uint64_t max, struct buf *body)
@@ -80,6 +81,11 @@ void pull_return(struct pull *p)
     gate_extend(k);
     gate_again(p->f, k);
     pull_free(p);
+}
+
+uint32_t pull_bytes(const struct pull *p)
+{
+    return (uint32_t)sizeof(*p) + gate_bytes(p->kept);
 }
 
 /* Nothing to give now: wait when the client allows it. */
@@ -134,7 +140,7 @@ static void on_bytes_read(void *arg, int err)
     free(found);
 }
 
-/* ---- bytes ------------------------------------------------------------------------------------------------------------ */
+/* ---- bytes ---- */
 
 /* Copy all messages; those that are not in memory are read by the read worker, all together. */
 static void read_bytes(struct found *found)
@@ -165,7 +171,7 @@ static void read_bytes(struct found *found)
     free(ranges);
 }
 
-/* ---- rows ---------------------------------------------------------------------------------------------------------------- */
+/* ---- rows ---- */
 
 static bool passes(const struct filter *filter, int32_t hash)
 {
@@ -292,7 +298,7 @@ void pull_run(struct pull *p)
     }
 }
 
-/* ---- the request ------------------------------------------------------------------------------------------------------------ */
+/* ---- the request ---- */
 
 /* "A || B" -> hashes; "*" or nothing = all. False when there are too many tags. */
 static bool parse_tags(struct str text, struct filter *filter)
@@ -319,22 +325,27 @@ static bool parse_tags(struct str text, struct filter *filter)
 }
 
 /* The filter of a pull without its own subscription: what the group's heartbeat said. */
-static bool registered_filter(struct request *req, struct str group, struct str topic, struct filter *filter)
+static bool registered_filter(struct request *req, const struct group *group, struct str topic,
+                              struct filter *filter)
 {
     struct front *f = req->user;
-    struct client_group *g = clients_group(f->clients, CLIENT_CONSUMER, group);
+    struct client_group *g = clients_group(f->clients, CLIENT_CONSUMER, str_of(group->name));
     struct subscription *s = NULL;
 
     if (g != NULL)
         HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
     if (s == NULL) {
-        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST, "group %.*s has no subscription to %.*s here yet",
-                   (int)group.len, group.p, (int)topic.len, topic.p);
+        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST, "group %s has no subscription to %.*s here yet",
+                   group->name, (int)topic.len, topic.p);
         return false;
     }
     if (remoting_i64_or(req->cmd, "subVersion", 0) > s->version) {
         reply_code(&req->reply, RC_SUBSCRIPTION_NOT_LATEST,
-                   "the subscription of group %.*s here is older than the pull's", (int)group.len, group.p);
+                   "the subscription of group %s here is older than the pull's", group->name);
+        return false;
+    }
+    if (g->broadcasting && !group->consume_broadcast_enable) {
+        reply_code(&req->reply, RC_NO_PERMISSION, "group %s may not consume broadcasts", group->name);
         return false;
     }
     if (strcmp(s->type, "TAG") != 0 || !parse_tags(str_of(s->expression), filter)) {
@@ -437,9 +448,8 @@ void handle_pull(struct request *req)
     t = readable_topic(req, queue_id);
     if (t == NULL)
         return;
-    if (!(sys_flag & PULL_SUBSCRIPTION
-              ? requested_filter(req, &filter)
-              : registered_filter(req, group_name, remoting_str(cmd, "topic"), &filter)))
+    if (!(sys_flag & PULL_SUBSCRIPTION ? requested_filter(req, &filter)
+                                       : registered_filter(req, group, remoting_str(cmd, "topic"), &filter)))
         return;
     if (sys_flag & PULL_COMMIT_OFFSET)
         commit_offset(f, cmd, group_name, t, (uint32_t)queue_id);

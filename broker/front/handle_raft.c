@@ -1,5 +1,6 @@
 /*
- * handle_raft.c - what the log looks like from this replica (RAFT_STATUS), and planned hand-over (RAFT_TRANSFER). Our own verbs, for mqadmin raftStatus and
+ * handle_raft.c - what the log looks like from this replica (RAFT_STATUS), and planned hand-over
+ * (RAFT_TRANSFER). Our own verbs, for mqadmin raftStatus and
  * transferLeader.
  */
 #include "broker/front/front.h"

@@ -215,8 +215,7 @@ static struct str complete_properties(struct front *f, struct str properties, ui
     return w.full ? (struct str){NULL, 0} : (struct str){(const char *)text, (size_t)(w.p - text)};
 }
 
-/* ---- answer
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- answer ---- */
 
 static void answer(struct front *f, struct sending *s, const struct dl_entry *e, const struct state_result *r)
 {
@@ -282,8 +281,7 @@ static struct sending *sending_new(struct front *f, const struct request *req, u
     return s;
 }
 
-/* ---- one message
- * ------------------------------------------------------------------------------------------------- */
+/* ---- one message ---- */
 
 static void fill_message(struct front *f, const struct request *req, const struct send_header *h,
                          uint32_t queue_id, struct message *m)
@@ -363,8 +361,7 @@ void handle_send(struct request *req)
     front_propose_buf(f, CMD_MESSAGES, b, on_sent, s);
 }
 
-/* ---- a batch: one entry, all messages in one queue, consecutive offsets
- * -------------------------------------------- */
+/* ---- a batch: one entry, all messages in one queue, consecutive offsets ---- */
 
 /* Count the elements; 0 when the body is malformed, empty, or asks for what cannot be. */
 static uint32_t count_batch(struct request *req)

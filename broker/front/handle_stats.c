@@ -1,5 +1,6 @@
 /*
- * handle_stats.c - figures for operators: broker (28, 26), topics (202), consumer groups (208, 300, 343). AdminBrokerProcessor; reference 3.8, 4.4.
+ * handle_stats.c - figures for operators: broker (28, 26), topics (202), consumer groups (208, 300, 343).
+ * AdminBrokerProcessor; reference 3.8, 4.4.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include "common/clock.h"
 #include "common/codes.h"
 
-/* ---- 28: a table of keys and how to get them ---------------------------------------------------------------------------- */
+/* ---- 28: a table of keys and how to get them ---- */
 
 static void kv(struct jw *w, const char *key, const char *value)
 {
@@ -91,6 +92,7 @@ void handle_runtime_info(struct request *req)
     kv_u64(&w, "brokerVersion", REMOTING_VERSION);
     kv(&w, "brokerActive", f->serving ? "true" : "false");
     kv_rates(&w, "putTps", &f->rates.put);
+    kv_rates(&w, "getTransferedTps", &f->rates.get); /* 4.9 spells it so */
     kv_rates(&w, "getTransferredTps", &f->rates.get);
     kv_rates(&w, "getTotalTps", &f->rates.pulls);
     kv_rates(&w, "getFoundTps", &f->rates.pulls);
@@ -139,7 +141,7 @@ void handle_get_config(struct request *req)
     buf_unref(version_text);
 }
 
-/* ---- per queue: the store time of its newest message ------------------------------------------------------------------------ */
+/* ---- per queue: the store time of its newest message ---- */
 
 /* 0 when the row is not in memory: old, and only for display. */
 static uint64_t store_time(struct front *f, struct str topic, uint32_t queue_id, uint64_t offset)
@@ -188,9 +190,10 @@ void handle_topic_stats(struct request *req)
     reply_body(&req->reply, &body);
 }
 
-/* ---- 208: what a group has consumed ------------------------------------------------------------------------------------------- */
+/* ---- 208: what a group has consumed ---- */
 
-/* Topics a group has to do with: those it has offsets on, and those its members subscribe to. Deleted ones are left out, or tools fail on them. */
+/* Topics a group has to do with: those it has offsets on, and those its members subscribe to. Deleted ones
+ * are left out, or tools fail on them. */
 struct topic_set {
     UT_hash_handle hh;
     char name[TOPIC_NAME_MAX + 1];

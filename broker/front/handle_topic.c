@@ -15,8 +15,7 @@
 #define LIST_NODES_MAX    400000u
 #define VERSION_4_9_4     401 /* from here on clients read route answers as standard JSON */
 
-/* ---- create, change, delete
- * ---------------------------------------------------------------------------------------- */
+/* ---- create, change, delete ---- */
 
 /* What 17 and 18 say about a topic, as text with NUL. */
 struct topic_wish {
@@ -48,14 +47,18 @@ static bool attributes_json(struct str text, char *out, size_t size)
         if (item.len < 2 || item.p[0] != '+')
             continue; /* "-k" removes: what is not listed is not kept */
         eq = memchr(item.p, '=', item.len);
-        if (eq == NULL)
+        if (eq == NULL) {
+            bld_drop(&json);
             return false;
+        }
         jw_key_str(&w, (struct str){item.p + 1, (size_t)(eq - item.p) - 1});
         jw_str(&w, (struct str){eq + 1, item.len - (size_t)(eq - item.p) - 1});
     }
     jw_end_object(&w);
-    if (json.full)
+    if (json.full) {
+        bld_drop(&json);
         return false;
+    }
     b = bld_take(&json);
     memcpy(out, b->data, b->len);
     out[b->len] = '\0';
@@ -186,9 +189,7 @@ void handle_topic_delete(struct request *req)
     front_propose_message(f, CMD_TOPIC_DELETE, &del.base, joint_done, joint_new(req, 1));
 }
 
-/* ---- read
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- read ---- */
 
 void handle_topics_all(struct request *req)
 {

@@ -1,8 +1,8 @@
 /*
  * handle_view.c - one message by its position (33). QueryMessageProcessor.viewMessageById; reference 3.5.
  *
- * The position comes from outside: it may point anywhere into the log. Bytes are shown only when the queue index has a row that begins exactly there, which proves that a
- * committed message does.
+ * The position comes from outside: it may point anywhere into the log. Bytes are shown only when the queue
+ * index has a row that begins exactly there, which proves that a committed message does.
  */
 #include <stdlib.h>
 
@@ -38,10 +38,19 @@ static void on_index_loaded(void *arg, int err)
 {
     struct view *v = arg;
 
-    if (err == 0)
-        look(v, v->bytes->len);
-    else
+    struct front *f = gate_front(v->kept);
+
+    if (err != 0) {
         miss(v, "its index cannot be read");
+    } else if (!gate_can_read(f)) {
+        struct kept *k = v->kept;
+
+        buf_unref(v->bytes);
+        free(v);
+        gate_again(f, k);
+    } else {
+        look(v, v->bytes->len);
+    }
 }
 
 static void show(struct view *v)

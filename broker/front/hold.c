@@ -1,5 +1,6 @@
 /*
- * hold.c - see hold.h. Held pulls hang under their queue; arrivals only mark the queue, so that a burst of entries in one turn wakes each pull once.
+ * hold.c - see hold.h. Held pulls hang under their queue; arrivals only mark the queue, so that a burst of
+ * entries in one turn wakes each pull once.
  */
 #include "broker/front/hold.h"
 
@@ -9,8 +10,9 @@
 
 #include "broker/front/pull.h"
 
-#define HOLD_MAX      200000u /* more pulls than this are answered "not found" at once */
-#define HOLD_SWEEP_MS 100u
+#define HOLD_MAX       200000u /* pulls; beyond, and beyond so many bytes, they are answered at once */
+#define HOLD_MAX_BYTES (128u << 20)
+#define HOLD_SWEEP_MS  100u
 
 TAILQ_HEAD(pull_list, pull);
 
@@ -27,7 +29,7 @@ struct hold {
     struct front *f;
     struct held_queue *queues;
     TAILQ_HEAD(, held_queue) marked;
-    uint64_t count;
+    uint64_t count, bytes;
     struct timer sweep;
 };
 
@@ -54,7 +56,7 @@ void hold_add(struct hold *h, struct pull *p)
 {
     struct held_queue *q = find(h, p->topic, p->queue_id);
 
-    if (h->count >= HOLD_MAX) {
+    if (h->count >= HOLD_MAX || h->bytes >= HOLD_MAX_BYTES) {
         pull_expire(p);
         return;
     }
@@ -67,7 +69,14 @@ void hold_add(struct hold *h, struct pull *p)
     }
     if (h->count++ == 0)
         timer_start(&h->sweep, HOLD_SWEEP_MS);
+    h->bytes += pull_bytes(p);
     TAILQ_INSERT_TAIL(&q->pulls, p, link);
+}
+
+static void forget(struct hold *h, const struct pull *p)
+{
+    h->count--;
+    h->bytes -= pull_bytes(p);
 }
 
 static void queue_release(struct hold *h, struct held_queue *q)
@@ -98,7 +107,7 @@ static void take_all(struct hold *h, struct held_queue *q, struct pull_list *out
 
     TAILQ_CONCAT(out, &q->pulls, link);
     TAILQ_FOREACH(p, out, link)
-        h->count--;
+        forget(h, p);
 }
 
 void hold_run(struct hold *h)
@@ -134,7 +143,7 @@ static void on_sweep(void *arg)
             if (now_ms < p->hold_until_ms)
                 continue;
             TAILQ_REMOVE(&q->pulls, p, link);
-            h->count--;
+            forget(h, p);
             pull_expire(p);
         }
         queue_release(h, q);

@@ -2,8 +2,10 @@
  * propose.c - sends and commands between "proposed" and "applied": each waits for its entry, at most
  * PROPOSAL_TIMEOUT_MS.
  *
- *   proposed --applied--> done(0) | another leader's entry --> done(ERR_LOST) | refused --> done(ERR_*) | too
- * long --> done(ERR_TIMEOUT)
+ *   proposed --applied----------------> done(0)
+ *            --another leader's entry-> done(ERR_LOST)
+ *            --refused----------------> done(ERR_*)
+ *            --too long---------------> done(ERR_TIMEOUT)
  *
  * All have the same deadline distance, so the list in order of proposing is in order of deadline too.
  * Refusals known at once are still reported from the next turn: `done` never runs inside front_propose.
@@ -65,10 +67,8 @@ static void on_check(void *arg)
         timer_start(&ps->check, PROPOSALS_CHECK_MS);
 }
 
-static void on_report(void *arg)
+void proposals_report(struct proposals *ps)
 {
-    struct front *f = arg;
-    struct proposals *ps = f->proposals;
     struct proposal_list now = TAILQ_HEAD_INITIALIZER(now);
     struct proposal *p;
 
@@ -77,6 +77,11 @@ static void on_report(void *arg)
         TAILQ_REMOVE(&now, p, link);
         finish(p, p->refused, NULL, NULL);
     }
+}
+
+static void on_report(void *arg)
+{
+    proposals_report(arg);
 }
 
 void front_propose_buf(struct front *f, uint32_t kind, struct buf *buf, front_done_fn done, void *ctx)
@@ -177,20 +182,14 @@ struct proposals *proposals_new(struct front *f)
     TAILQ_INIT(&ps->waiting);
     TAILQ_INIT(&ps->refused);
     timer_init(&ps->check, f->loop, on_check, f);
-    timer_init(&ps->report, f->loop, on_report, f);
+    timer_init(&ps->report, f->loop, on_report, ps);
     return ps;
 }
 
-/* The node was freed before: nobody waits any more. */
+/* The node was freed before, and told all that waited. */
 void proposals_free(struct proposals *ps)
 {
-    struct proposal *p;
-
-    TAILQ_CONCAT(&ps->waiting, &ps->refused, link);
-    while ((p = TAILQ_FIRST(&ps->waiting)) != NULL) {
-        TAILQ_REMOVE(&ps->waiting, p, link);
-        free(p);
-    }
+    ENSURE(TAILQ_EMPTY(&ps->waiting) && TAILQ_EMPTY(&ps->refused));
     timer_release(&ps->check);
     timer_release(&ps->report);
     free(ps);

@@ -1,5 +1,6 @@
 /*
- * pull.h - one pull between its request and its answer; shared by handle_pull.c (reads, filters, answers) and hold.c (waits).
+ * pull.h - one pull between its request and its answer; shared by handle_pull.c (reads, filters, answers) and
+ * hold.c (waits).
  */
 #ifndef BROKER_FRONT_PULL_H
 #define BROKER_FRONT_PULL_H
@@ -10,7 +11,8 @@
 
 #define FILTER_TAGS_MAX 64u
 
-/* Which tag hashes pass; 0 tags = everything. False positives are sorted out by the client (reference 5.6). */
+/* Which tag hashes pass; 0 tags = everything. False positives are sorted out by the client (reference
+ * 5.6). */
 struct filter {
     uint32_t count;
     int32_t hashes[FILTER_TAGS_MAX];
@@ -28,12 +30,15 @@ struct pull {
     struct filter filter;
 };
 
-/* Look for messages now: answers and frees the pull, or reads from disk and goes on later, or hands it to hold_add. */
+/* Look for messages now: answers and frees the pull, or reads from disk and goes on later, or hands it to
+ * hold_add. */
 void pull_run(struct pull *p);
 /* Time is up: answer "not found". */
 void pull_expire(struct pull *p);
 /* This replica may not answer it any more: back to the gate. */
 void pull_return(struct pull *p);
+/* Memory it takes. */
+uint32_t pull_bytes(const struct pull *p);
 
 /* hold.c */
 void hold_add(struct hold *h, struct pull *p);

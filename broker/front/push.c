@@ -1,5 +1,6 @@
 /*
- * push.c - see push.h. Opaques of our requests are a counter of their own: a client's answers come back with them.
+ * push.c - see push.h. Opaques of our requests are a counter of their own: a client's answers come back
+ * with them.
  */
 #include "broker/front/push.h"
 
@@ -20,7 +21,7 @@ struct call {
 struct pushes {
     struct front *f;
     struct call *calls;
-    int32_t next_opaque;
+    uint32_t next_opaque;
     struct timer check;
 };
 
@@ -36,7 +37,7 @@ static void send_frame(struct pushes *p, uint64_t conn_id, struct remoting_out *
 
 void push_oneway(struct pushes *p, uint64_t conn_id, struct remoting_out *out, struct str body)
 {
-    out->opaque = p->next_opaque++;
+    out->opaque = (int32_t)p->next_opaque++;
     out->flag = REMOTING_FLAG_ONEWAY;
     send_frame(p, conn_id, out, body);
 }
@@ -73,7 +74,7 @@ void push_call(struct pushes *p, uint64_t conn_id, struct remoting_out *out, str
     }
     c = calloc(1, sizeof(*c));
     ENSURE(c != NULL);
-    out->opaque = c->opaque = p->next_opaque++;
+    out->opaque = c->opaque = (int32_t)p->next_opaque++;
     c->conn_id = conn_id;
     c->deadline_ms = loop_now_ms(p->f->loop) + timeout_ms;
     c->fn = fn;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/front/front.h"
 #include "common/conn.h"
 
 #define KIB       1024ll
@@ -232,12 +233,38 @@ static int read_peers(const char *text, struct settings_peer *peers, uint32_t *c
     return 0;
 }
 
+/* Names become topics, metric labels and parts of messages. */
+static int check_names(const struct settings *s, struct err *err)
+{
+    const struct {
+        const char *key, *value;
+    } names[] = {
+        {"brokerClusterName", s->cluster_name},
+        {"brokerName", s->broker_name},
+        {"msgTraceTopicName", s->trace_topic_name},
+        {"regionId", s->region_id},
+        {"dLegerGroup", s->group != NULL ? s->group : s->broker_name},
+    };
+
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (!front_topic_name_ok(str_of(names[i].value)))
+            return err_set(err, ERR_INVALID, "%s: \"%.80s\" is not 1-127 of %%|a-zA-Z0-9_-", names[i].key,
+                           names[i].value);
+    }
+    if (strlen(s->store_dir) == 0 || strlen(s->store_dir) > SETTINGS_DIR_MAX)
+        return err_set(err, ERR_INVALID, "storePathRootDir: \"%.80s\" is not 1-%u bytes long", s->store_dir,
+                       SETTINGS_DIR_MAX);
+    return 0;
+}
+
 int settings_group(const struct settings *s, struct settings_peer *peers, uint32_t *count, dl_peer_t *self,
                    dl_peer_t *preferred, struct err *err)
 {
     struct in_addr ip;
-    int rc;
+    int rc = check_names(s, err);
 
+    if (rc != 0)
+        return rc;
     if (s->broker_ip1 != NULL && inet_pton(AF_INET, s->broker_ip1, &ip) != 1)
         return err_set(err, ERR_INVALID, "brokerIP1: \"%s\" is not an IPv4 address", s->broker_ip1);
     if (s->election_max_ms <= s->election_min_ms)

@@ -46,13 +46,16 @@ struct settings {
 extern const struct conf_row settings_rows[];
 extern const uint32_t settings_row_count;
 
+#define SETTINGS_DIR_MAX 500u /* bytes of storePathRootDir */
+
 struct settings_peer {
     dl_peer_t id;
     char host[256];
     uint16_t port;
 };
 
-/* Check what single rows cannot: peers ("n0-host:port;n1-host:port"), self in peers, preferred in peers,
+/* Check what single rows cannot: names, peers ("n0-host:port;n1-host:port"), self in peers, preferred in
+ * peers,
  * election times, brokerIP1. Fills the group. Errors name the key, the value and what is expected. */
 int settings_group(const struct settings *s, struct settings_peer *peers, uint32_t *count, dl_peer_t *self,
                    dl_peer_t *preferred, struct err *err) MUSTCHECK;
