@@ -158,12 +158,14 @@ static void accept_if_room(void *arg)
     timer_start(&http->pause, HTTP_PAUSE_MS);
 }
 
-/* A connection was accepted; evhttp puts its socket into what is returned, and closes it itself. */
+/* A connection was accepted; evhttp puts its socket into what is returned. The socket is closed together with
+ * that: evhttp itself would close it one step before its events are taken out of the loop, and what is accepted
+ * in between could get the descriptor. */
 static struct bufferevent *on_accepted(struct event_base *base, void *arg)
 {
     struct http *http = arg;
     loop_woke(http->loop);
-    struct bufferevent *bev = bufferevent_socket_new(base, -1, 0);
+    struct bufferevent *bev = bufferevent_socket_new(base, -1, BEV_OPT_CLOSE_ON_FREE);
     ENSURE(bev != NULL);
     remember(http, bev);
     /* Not swept here: evhttp has not given this one its events yet. */

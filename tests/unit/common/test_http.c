@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "common/clock.h"
 #include "common/http.h"
 #include "common/log.h"
+#include "common/loop_internal.h"
 
 #define DEADLINE_MS 10000u
 
@@ -216,6 +218,36 @@ START_TEST(test_connections_are_limited)
 }
 END_TEST
 
+static void on_heard(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    *(bool *)arg = true;
+}
+
+/* Descriptor numbers are used again: what gets the number of an ended HTTP connection must be heard. */
+START_TEST(test_later_descriptors_are_heard)
+{
+    enum { PAIRS = 4 };
+    int pairs[PAIRS][2];
+    struct event *events[PAIRS];
+    bool heard[PAIRS] = {false};
+    talk("GET /hello HTTP/1.0\r\n\r\n"); /* the server ends it */
+    for (int i = 0; i < PAIRS; i++) {
+        ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pairs[i]), 0);
+        events[i] = event_new(loop_base(loop), pairs[i][1], EV_READ, on_heard, &heard[i]);
+        ck_assert_int_eq(event_add(events[i], NULL), 0);
+        ck_assert_int_eq(write(pairs[i][0], "x", 1), 1);
+    }
+    TURN_UNTIL(heard[0] && heard[1] && heard[2] && heard[3]);
+    for (int i = 0; i < PAIRS; i++) {
+        event_free(events[i]);
+        close(pairs[i][0]);
+        close(pairs[i][1]);
+    }
+    TURN_UNTIL(http_conns(http) == 0);
+}
+END_TEST
+
 START_TEST(test_silent_connection_times_out)
 {
     http_close(http);
@@ -261,6 +293,7 @@ int main(void)
     tcase_add_test(tc, test_long_headers_are_refused);
     tcase_add_test(tc, test_a_body_is_refused);
     tcase_add_test(tc, test_connections_are_limited);
+    tcase_add_test(tc, test_later_descriptors_are_heard);
     tcase_add_test(tc, test_silent_connection_times_out);
     tcase_add_test(tc, test_close_with_open_connections);
     tcase_add_test(tc, test_free_right_after_close);
