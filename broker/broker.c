@@ -94,14 +94,16 @@ static void on_persisted(void *arg, dl_index_t index, dl_term_t term)
     struct broker *b = arg;
 
     state_note_durable(b->state, index);
-    dl_node_on_persisted(b->node, index, term);
+    if (b->node != NULL) /* NULL: we are ending */
+        dl_node_on_persisted(b->node, index, term);
 }
 
 static void on_hard(void *arg, struct dl_hard hard)
 {
     struct broker *b = arg;
 
-    dl_node_on_hard(b->node, hard);
+    if (b->node != NULL)
+        dl_node_on_hard(b->node, hard);
 }
 
 static void on_fsync(void *arg, uint64_t us, uint64_t bytes)

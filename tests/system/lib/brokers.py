@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
+import sys
+import tempfile
 import time
+import traceback
 import urllib.error
 import urllib.request
 
@@ -16,6 +20,7 @@ ONEWAY = 2
 SEND, PULL, OFFSET_GET, OFFSET_PUT, MAX_OFFSET, HEARTBEAT = 310, 11, 14, 15, 30, 34
 RUNTIME_INFO, RAFT_STATUS, RAFT_TRANSFER = 28, 30001, 30002
 SUSPEND, SUBSCRIPTION = 2, 4
+PROCESSES = []  # all that were started, so that a failed test leaves none behind
 
 
 def until(fn, what, wait_s=WAIT_S):
@@ -153,7 +158,9 @@ class Replica:
         args = [x for k, v in (self.settings | overrides).items() for x in ("-D", f"{k}={v}")]
         env = {k: v for k, v in os.environ.items() if k != "NAMESRV_ADDR"}
         with open(self.log, "ab") as log:
-            return subprocess.Popen([PROGRAM, *args], stderr=log, stdout=log, env=env)
+            process = subprocess.Popen([PROGRAM, *args], stderr=log, stdout=log, env=env)
+        PROCESSES.append(process)
+        return process
 
     def start(self):
         assert self.process is None
@@ -240,13 +247,8 @@ class Group:
             r.kill()
 
 
-def run(tests, keep_on_failure=True):
+def run(tests):
     """Run named functions, each with an empty directory; 0 or 1 as exit status."""
-    import shutil
-    import sys
-    import tempfile
-    import traceback
-
     failed = 0
     wanted = sys.argv[1:]
     for name, test in tests:
@@ -266,6 +268,10 @@ def run(tests, keep_on_failure=True):
                 print(f"-- {log}")
                 with open(os.path.join(root, log), errors="replace") as f:
                     print("".join(f.readlines()[-15:]), flush=True)
-            if not keep_on_failure:
-                shutil.rmtree(root)
+        finally:
+            while PROCESSES:
+                process = PROCESSES.pop()
+                if process.poll() is None:
+                    process.kill()
+                    process.wait()
     return failed
