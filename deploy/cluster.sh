@@ -160,6 +160,7 @@ wait_ready() {
     local g n until=$((SECONDS + ready_s)) waiting
     while :; do
         waiting=""
+        [ -d "/proc/$(cat "$RUN_DIR/namesrv.pid")" ] || fail "the nameserver has ended: $(tail -n 2 "$RUN_DIR/namesrv.log")"
         for ((g = 0; g < groups; g++)); do
             leader_of $g >/dev/null || waiting="$(group_name $g) has no leader"
             for ((n = 0; n < nodes; n++)); do
