@@ -267,7 +267,7 @@ def surroundings(root):
     """Directories and ports that are not ours to use."""
     r = started(root)
     # two processes on one directory, and on one port
-    fails(r, r.dir, "in use", listenPort=19391, httpPort=0)
+    fails(r, r.dir, "another process", listenPort=19391, httpPort=0)
     other = os.path.join(root, "other")
     fails(r, "19300", "in use", storePathRootDir=other, httpPort=0)
     fails(r, str(r.http), "in use", storePathRootDir=other, listenPort=19391)
@@ -286,8 +286,8 @@ def surroundings(root):
     # formats of the future: the version follows the magic
     saved = os.path.join(root, "saved")
     shutil.copytree(r.dir, saved)
-    for name in sorted(os.listdir(os.path.join(r.dir, "log"))):
-        path = os.path.join(r.dir, "log", name)
+    for name in sorted(os.listdir(os.path.join(r.dir, "log", "log"))):
+        path = os.path.join(r.dir, "log", "log", name)
         if name.endswith(".seg"):
             raise_version(path)
     fails(r, ".seg", "format 999")
