@@ -97,13 +97,18 @@ static void put_waiting(struct line *l, struct call *c)
     TAILQ_INSERT_TAIL(&l->waiting, c, link_entry);
 }
 
-static void finish(struct line *l, struct call *c, int err, const struct remoting_cmd *answer)
+static void forget(struct line *l, struct call *c)
 {
     take_back(l, c);
     l->table[c->opaque & (l->cap - 1)] = NULL;
     l->count--;
     buf_unref(c->frame);
     c->frame = NULL;
+}
+
+static void finish(struct line *l, struct call *c, int err, const struct remoting_cmd *answer)
+{
+    forget(l, c);
     c->done(c, err, answer);
 }
 
@@ -544,6 +549,11 @@ void line_send(struct line *l, struct call *c)
     put_waiting(l, c);
     sweep_at(l, c->deadline_ms);
     retry_later(l);
+}
+
+void line_cancel(struct line *l, struct call *c)
+{
+    forget(l, c);
 }
 
 void line_oneway(struct line *l, struct buf *frame)

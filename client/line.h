@@ -83,6 +83,8 @@ void line_set_replicas(struct line *line, const char *const *addresses, uint32_t
 /* New calls go to this replica from now on; unknown addresses are ignored. */
 void line_prefer(struct line *line, const char *address);
 void line_send(struct line *line, struct call *call);
+/* The caller does not want the answer any more: `done` is not called. Whether the request is carried out is open. */
+void line_cancel(struct line *line, struct call *call);
 /* Takes over the frame; nobody answers, nobody knows whether it arrived. */
 void line_oneway(struct line *line, struct buf *frame);
 /* The same to every replica (heartbeats). Takes over the frame, which must have no other owner. Answers are dropped. */

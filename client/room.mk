@@ -3,4 +3,4 @@ ROOMS          += client
 client_SRCS    := $(wildcard client/*.c)
 client_ARCHIVE := libmqclient.a
 client_NEEDS   := common
-client_LIBS    :=
+client_LIBS    := $(ZLIB_LIBS)

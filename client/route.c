@@ -91,6 +91,25 @@ int route_parse(struct str body, struct route **out, struct err *err)
     return ERR_OK;
 }
 
+struct route *route_join(struct route *a, struct route *b)
+{
+    struct route *r;
+
+    if (a == NULL)
+        return b;
+    r = calloc(1, sizeof(*r) + (a->broker_count + b->broker_count) * sizeof(r->brokers[0]));
+    ENSURE(r != NULL);
+    memcpy(r->brokers, a->brokers, a->broker_count * sizeof(r->brokers[0]));
+    r->broker_count = a->broker_count;
+    for (uint32_t i = 0; i < b->broker_count && r->broker_count < ROUTE_BROKERS_MAX; i++)
+        if (route_find(a, b->brokers[i].name) == NULL)
+            r->brokers[r->broker_count++] = b->brokers[i];
+    qsort(r->brokers, r->broker_count, sizeof(r->brokers[0]), compare_brokers);
+    free(a);
+    free(b);
+    return r;
+}
+
 bool route_same(const struct route *a, const struct route *b)
 {
     if (a == NULL || b == NULL)

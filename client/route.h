@@ -34,6 +34,8 @@ struct route {
 
 /* Parse a body. Brokers without any address are left out. ERR_MALFORMED with the cause. Free with free(). */
 int route_parse(struct str body, struct route **out, struct err *err) MUSTCHECK;
+/* All brokers of both; of one name a's. Takes over both; a may be NULL. */
+struct route *route_join(struct route *a, struct route *b);
 bool route_same(const struct route *a, const struct route *b);
 const struct route_broker *route_find(const struct route *r, const char *broker_name); /* NULL: not there */
 /* Index of the leader's address in replicas, -1 when the route names none. */

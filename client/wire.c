@@ -180,7 +180,7 @@ int wire_send(const struct send_fields *f, const void *body, size_t body_len, st
 {
     struct remoting_out out;
 
-    remoting_request(&out, REMOTING_BINARY, f->batch ? SEND_BATCH_MESSAGE : SEND_MESSAGE_V2, 0, false);
+    remoting_request(&out, REMOTING_BINARY, f->batch ? SEND_BATCH_MESSAGE : SEND_MESSAGE_V2, 0, f->oneway);
     remoting_put_str(&out, "a", f->group);
     remoting_put_str(&out, "b", f->topic);
     remoting_put_str(&out, "c", STR(DEFAULT_TOPIC));

@@ -51,6 +51,7 @@ struct send_fields {
     int32_t queue_id, sys_flag, flag, reconsume_times;
     uint64_t born_ms;
     bool batch; /* body is a batch: code 320 */
+    bool oneway;
 };
 /* A send request (310, or 320 for a batch) with its body copied behind. ERR_TOO_LARGE. */
 int wire_send(const struct send_fields *f, const void *body, size_t body_len, struct buf **frame) MUSTCHECK;
