@@ -1,7 +1,7 @@
 /*
  * recovery.c - what open finds on disk, and whether it may be believed. Blocks; runs before any job.
  *
- *   1. lock, list the files, read the two slots of hard state (meta.h)
+ *   1. lock, sync the directories, list the files, read the two slots of hard state (meta.h)
  *   2. finish a cut that a crash interrupted
  *   3. segments must follow each other without a gap; those with a good index file are not read
  *   4. in the last one find the end of the good records and judge what is behind it:
@@ -99,6 +99,8 @@ static int prepare_dir(struct dl_store *s, struct listing *l, struct err *err)
     int rc = ops->mkdir(s->disk, SEGMENT_DIR);
     if (rc == 0)
         rc = ops->sync_dir(s->disk, ".");
+    if (rc == 0) /* a process killed between a rename and its sync left a name that a power cut could take */
+        rc = ops->sync_dir(s->disk, SEGMENT_DIR);
     if (rc == 0)
         rc = ops->list(s->disk, SEGMENT_DIR, list_one, l);
     if (rc != 0)

@@ -275,6 +275,35 @@ START_TEST(a_start_cut_short_after_a_kill_claims_nothing_too_early)
 }
 END_TEST
 
+START_TEST(names_a_killed_process_left_unsynced_are_durable_before_they_are_used)
+{
+    bool cut = true;
+    /* Kill it at each call that makes the first segment (_i 0) or the second one. */
+    for (uint64_t at = 1; cut; at++) {
+        storekit_release(&k);
+        setup();
+        dl_index_t last = 0;
+        while (last * 2000 < (uint64_t)_i * (k.segment_bytes - 8192)) {
+            storekit_append(&k, ++last, 1, 2000);
+            storekit_run(&k);
+        }
+        fakedisk_power_off_at(k.fake, at);
+        storekit_append(&k, last + 1, 1, 12000);
+        storekit_run(&k);
+        cut = fakedisk_is_off(k.fake);
+        storekit_kill(&k);
+        ck_assert_int_eq(storekit_open(&k), 0);
+        last = storekit_last(&k) + 1;
+        storekit_append(&k, last, 1, 12000);
+        storekit_run(&k);
+        ck_assert_uint_eq(k.persisted, last);
+        storekit_crash(&k, &rng, 0);
+        ck_assert_msg(storekit_open(&k) == 0, "call %d: %s", (int)at, k.err.text);
+        ck_assert_uint_eq(storekit_last(&k), last);
+    }
+}
+END_TEST
+
 START_TEST(what_was_committed_is_refused_and_not_erased)
 {
     dl_pos_t pos;
@@ -646,6 +675,7 @@ int main(void)
     tcase_add_test(tc, old_records_far_behind_in_a_recycled_file_are_no_damage);
     tcase_add_test(tc, what_a_killed_process_left_unsynced_is_durable_once_it_is_told);
     tcase_add_test(tc, a_start_cut_short_after_a_kill_claims_nothing_too_early);
+    tcase_add_loop_test(tc, names_a_killed_process_left_unsynced_are_durable_before_they_are_used, 0, 2);
     tcase_add_test(tc, what_was_committed_is_refused_and_not_erased);
     tcase_add_test(tc, a_vote_survives_when_the_next_save_is_torn_before_the_mirror);
     tcase_add_test(tc, a_missing_segment_is_damage);
