@@ -119,6 +119,7 @@ void checks_on_persisted(struct checks *c, struct replica *r, dl_index_t index, 
 void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node_status *s)
 {
     struct replica_row *row = row_of(c, r);
+    struct dl_hard hard;
 
     if (s->core.role != DL_LEADER || row->leads == s->core.term)
         return;
@@ -127,6 +128,11 @@ void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node
     if (c->leader_of[s->core.term] != DL_NOBODY && c->leader_of[s->core.term] != replica_id(r))
         world_fail(c->w, "R1: n%u and n%u both lead in term %llu", c->leader_of[s->core.term] - 1,
                    replica_id(r) - 1, (unsigned long long)s->core.term);
+    hard = durable_hard(r);
+    if (hard.term != s->core.term || hard.vote != replica_id(r))
+        world_fail(c->w, "R7: n%u leads term %llu, but its medium says term %llu, vote n%d",
+                   replica_id(r) - 1, (unsigned long long)s->core.term, (unsigned long long)hard.term,
+                   (int)hard.vote - 1);
     c->leader_of[s->core.term] = replica_id(r);
     row->leads = s->core.term;
     row->last = s->core.last;
@@ -134,6 +140,15 @@ void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node
         world_fail(c->w, "R4: n%u leads term %llu with a log up to %llu; %llu was committed",
                    replica_id(r) - 1, (unsigned long long)s->core.term, (unsigned long long)s->core.last,
                    (unsigned long long)c->applied);
+}
+
+/* What a leader itself declares committed is of its own term (Raft figure 8). */
+static void check_commits_own_term(struct checks *c, struct replica *r, const struct dl_core_view *v)
+{
+    if (v->commit < v->term_start)
+        world_fail(c->w, "R4: n%u, leader of term %llu from index %llu on, commits up to %llu by counting",
+                   replica_id(r) - 1, (unsigned long long)v->term, (unsigned long long)v->term_start,
+                   (unsigned long long)v->commit);
 }
 
 /* Committed entries are in this log with the canonical term; looks at a few behind the end of what is
@@ -216,8 +231,10 @@ void checks_after_turn(struct checks *c, struct replica *r)
                    replica_id(r) - 1, (unsigned long long)s.core.term, (unsigned long long)s.core.term_start,
                    (unsigned long long)s.applied);
     if (s.core.commit > row->commit) {
-        if (s.core.role == DL_LEADER)
+        if (s.core.role == DL_LEADER) {
             check_majority_has(c, s.core.commit);
+            check_commits_own_term(c, r, &s.core);
+        }
         check_has_committed(c, r, &s.core);
     }
     if (s.core.persisted < row->persisted) { /* a branch that was never committed has been cut off */

@@ -73,6 +73,11 @@ static void cut_power_in_write(struct world *w)
     replica_arm_power_cut(victim(w), rng_between(&w->rng, 1, 12), keep(w), down_us(w));
 }
 
+static void kill_in_write(struct world *w)
+{
+    replica_arm_power_cut(victim(w), rng_between(&w->rng, 1, 12), 1.0, down_us(w));
+}
+
 static void isolate(struct world *w)
 {
     dl_peer_t alone = replica_id(victim(w));
@@ -141,6 +146,7 @@ struct fault {
 static const struct fault faults[] = {
     {WHEN(crash), kill_one},
     {WHEN(crash), kill_all},
+    {WHEN(crash), kill_in_write},
     {WHEN(power), cut_power},
     {WHEN(power), cut_power_everywhere},
     {WHEN(mid_write), cut_power_in_write},

@@ -280,7 +280,10 @@ void replica_start(struct replica *r)
 static void take_down(struct replica *r, double keep)
 {
     r->dying = true;
-    fakedisk_crash(r->disk, &r->w->rng, keep);
+    if (keep >= 1.0) /* the machine goes on: what was not synced still is not */
+        fakedisk_kill(r->disk);
+    else
+        fakedisk_crash(r->disk, &r->w->rng, keep);
     clients_on_replica_down(r->w->clients, r);
     if (r->node != NULL)
         dl_node_free(r->node);
