@@ -44,9 +44,11 @@ struct dl_node_opts {
     struct dl_store *store; /* opened by the owner with dl_node_store_hooks' callbacks; must outlive */
     struct dl_transport *transport; /* must outlive */
     struct dl_node_hooks hooks;
-    dl_index_t applied;            /* state checkpoint: replay starts behind it; <= store's last */
-    uint64_t waiting_max_bytes;    /* proposals not yet applied; beyond: ERR_BUSY. 64 MiB */
-    uint64_t (*now_ms)(void *arg); /* monotonic */
+    dl_index_t applied;         /* state checkpoint: replay starts behind it; <= store's last */
+    uint64_t waiting_max_bytes; /* proposals not yet applied; beyond: ERR_BUSY. 64 MiB */
+    /* Monotonic, and read from the clock at each call. A value kept from the beginning of a turn is not good
+     * enough: a process stopped within the turn would lead, or promise loyalty, by a time long past. */
+    uint64_t (*now_ms)(void *arg);
     void (*wake_at)(void *arg,
                     uint64_t ms); /* ask for dl_node_tick at this monotonic time (replaces the last wish) */
     void *clock_arg;

@@ -141,7 +141,7 @@ static void on_hard_persisted(struct dl_core *core, const struct dl_event *event
 static void on_peer_reset(struct dl_core *core, const struct dl_event *event)
 {
     if (core->role == DL_LEADER) {
-        push_on_reset(core, event->peer);
+        push_on_unsent(core, event->peer);
     } else if (event->peer != DL_NOBODY && event->peer == core->leader) {
         core_become_follower(core, core->hard.term, DL_NOBODY);
         core->loyal_until_ms = 0;

@@ -113,7 +113,6 @@ void vote_on_hard_persisted(struct dl_core *core);
 void push_start(struct dl_core *core);
 void push_on_reply(struct dl_core *core, const struct dl_event *event);
 void push_on_unsent(struct dl_core *core, dl_peer_t peer);
-void push_on_reset(struct dl_core *core, dl_peer_t peer);
 void push_on_trim(struct dl_core *core);
 void push_advance_commit(struct dl_core *core);
 bool push_quorum_alive(const struct dl_core *core);

@@ -33,6 +33,7 @@ struct progress {
     uint64_t moved_ms;        /* when something was last sent, seen or matched */
     uint64_t last_ack_ms;     /* when the newest answer arrived */
     uint64_t lease_ms;        /* our clock at sending the newest push it answered; 0 = none in this term */
+    uint64_t lost_ms;         /* when the connection was last lost; 0 = never in this term */
     struct {
         dl_index_t last;
         uint32_t bytes;

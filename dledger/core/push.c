@@ -125,7 +125,7 @@ void push_on_reply(struct dl_core *core, const struct dl_event *event)
         return; /* cannot be */
     struct progress *progress = progress_of(core, msg->from);
     progress->last_ack_ms = core->now_ms;
-    if (msg->sent_ms > progress->lease_ms)
+    if (msg->sent_ms > progress->lease_ms && msg->sent_ms > progress->lost_ms)
         progress->lease_ms = msg->sent_ms;
     if (msg->success)
         on_success(core, progress, msg);
@@ -142,16 +142,10 @@ void push_on_unsent(struct dl_core *core, dl_peer_t peer)
     if (!progress->comparing)
         progress_compare(progress, progress->match, probe_floor(core, progress));
     progress->probe_due = false; /* the connection is gone: the next heartbeat will see */
-}
-
-/* If the peer took the reset for our death it is loyal no longer. */
-void push_on_reset(struct dl_core *core, dl_peer_t peer)
-{
-    struct progress *progress = progress_of(core, peer);
-    if (progress == NULL)
-        return;
+    /* Whoever ended it, the peer may see a reset, take it for our death and be loyal no longer. What it
+     * answers to a push from before says nothing about that. */
     progress->lease_ms = 0;
-    push_on_unsent(core, peer);
+    progress->lost_ms = core->now_ms;
 }
 
 void push_on_trim(struct dl_core *core)

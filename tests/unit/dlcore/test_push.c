@@ -349,6 +349,28 @@ START_TEST(the_lease)
 }
 END_TEST
 
+/* It is we who end the connection, so we know before the peer that it may see a reset. */
+START_TEST(a_lost_connection_ends_the_lease)
+{
+    struct one o = leader_of(3, 0);
+    stream(&o, 2);
+    one_pushes(&o, 2, 9, 1);
+    one_log_durable(&o, 7);
+    one_ack(&o, 2, DL_PUSH_APPEND, o.now_ms, 7, 7);
+    ck_assert(dl_core_lease_valid(o.core, o.now_ms));
+    uint64_t sent_ms = o.now_ms + 10;
+    o.now_ms += 20;
+    one_step(&o, (struct dl_event){.type = DL_EV_PUSH_UNSENT, .peer = 2});
+    ck_assert(!dl_core_lease_valid(o.core, o.now_ms));
+    one_ack(&o, 2, DL_PUSH_COMMIT, sent_ms, 7, 7); /* was under way before */
+    ck_assert(!dl_core_lease_valid(o.core, o.now_ms));
+    o.now_ms += 10;
+    one_ack(&o, 2, DL_PUSH_COMMIT, o.now_ms, 7, 7);
+    ck_assert(dl_core_lease_valid(o.core, o.now_ms));
+    one_free(&o);
+}
+END_TEST
+
 START_TEST(a_learner_gives_no_lease)
 {
     struct one o = leader_of(3, 1);
@@ -370,4 +392,4 @@ ONE_MAIN("push", a_new_leader_compares_at_the_end_of_its_old_log,
          trimming_under_a_slow_peer, absurd_answers_are_ignored, heartbeats,
          a_lost_push_is_noticed_when_nothing_moves, unsent_pushes_are_compared_at_the_next_heartbeat,
          check_quorum, a_submit_is_not_taken_by_a_leader_whose_time_is_over, the_lease,
-         a_learner_gives_no_lease)
+         a_lost_connection_ends_the_lease, a_learner_gives_no_lease)
