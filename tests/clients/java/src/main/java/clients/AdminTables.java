@@ -51,10 +51,15 @@ final class AdminTables {
     }
 
     private static String clusterList(Env env) throws Exception {
-        List<Row> rows = cluster(env);
         String expected = Env.setting("EXPECT_BROKERS", "");
-        Env.check(expected.isEmpty() || rows.size() == Integer.parseInt(expected), "%d rows, %s expected", rows.size(),
-            expected);
+        List<Row> rows = new ArrayList<>();
+        env.await("clusterList", 20, () -> {
+            rows.clear();
+            rows.addAll(cluster(env));
+            Env.check(expected.isEmpty() || rows.size() == Integer.parseInt(expected), "%d rows, %s expected", rows.size(),
+                expected);
+            return true;
+        });
         Set<String> addresses = new HashSet<>();
         for (Row row : rows) {
             Env.check(row.address.matches("[0-9.]+:[0-9]+") && addresses.add(row.address), "address in %s", row);

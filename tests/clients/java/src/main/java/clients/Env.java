@@ -142,12 +142,13 @@ final class Env {
         String topic = name(what);
         DefaultMQAdminExt admin = admin();
         Set<String> masters = new HashSet<>();
-        for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
-            String master = broker.getBrokerAddrs().get(0L);
-            check(master != null, "broker %s has no master", broker.getBrokerName());
-            masters.add(master);
-        }
-        check(!masters.isEmpty(), "the nameserver knows no broker");
+        await("a master of each broker name", 20, () -> {
+            masters.clear();
+            for (var broker : admin.examineBrokerClusterInfo().getBrokerAddrTable().values()) {
+                masters.add(broker.getBrokerAddrs().get(0L));
+            }
+            return !masters.isEmpty() && !masters.contains(null);
+        });
         for (String master : masters) {
             admin.createAndUpdateTopicConfig(master, new TopicConfig(topic, queues, queues, 6));
         }

@@ -21,22 +21,21 @@ import java.util.concurrent.TimeoutException;
 public final class Main {
     private static final int JOBS_AT_ONCE = 4;
     private static final PrintStream REPORT = System.out;
-    private static final Map<String, Job> CLIENT_JOBS = new LinkedHashMap<>();
-    private static final Map<String, Job> ADMIN_JOBS = new LinkedHashMap<>();
+    private static final Map<String, Job> JOBS = new LinkedHashMap<>();
 
     static {
         // Those that wait longest come first: they overlap with all the others.
-        CLIENT_JOBS.put("OrderlyPush", new OrderlyPush());
-        CLIENT_JOBS.put("ConcurrentPushClustering", new ConcurrentPushClustering());
-        CLIENT_JOBS.put("SyncAsyncOnewaySend", new SyncAsyncOnewaySend());
-        CLIENT_JOBS.put("AutoCreateTopic", new AutoCreateTopic());
-        CLIENT_JOBS.put("Broadcasting", new Broadcasting());
-        CLIENT_JOBS.put("LitePull", new LitePull());
-        CLIENT_JOBS.put("TagFilter", new TagFilter());
-        CLIENT_JOBS.put("Offsets", new Offsets());
-        CLIENT_JOBS.put("ViewMessageById", new ViewMessageById());
-        CLIENT_JOBS.put("LeaderKill", new LeaderKill());
-        ADMIN_JOBS.putAll(AdminTables.jobs());
+        JOBS.put("OrderlyPush", new OrderlyPush());
+        JOBS.put("ConcurrentPushClustering", new ConcurrentPushClustering());
+        JOBS.put("SyncAsyncOnewaySend", new SyncAsyncOnewaySend());
+        JOBS.put("AutoCreateTopic", new AutoCreateTopic());
+        JOBS.put("Broadcasting", new Broadcasting());
+        JOBS.put("LitePull", new LitePull());
+        JOBS.put("TagFilter", new TagFilter());
+        JOBS.put("Offsets", new Offsets());
+        JOBS.put("ViewMessageById", new ViewMessageById());
+        JOBS.put("LeaderKill", new LeaderKill());
+        JOBS.putAll(AdminTables.jobs());
     }
 
     private Main() {
@@ -46,25 +45,24 @@ public final class Main {
         String suite = args[0];
         Path logDir = Path.of(args[1]);
         Files.createDirectories(logDir);
-        Map<String, Job> jobs = suite.startsWith("mqadmin") ? ADMIN_JOBS : CLIENT_JOBS;
-        List<String> names = args.length > 2 ? List.of(args).subList(2, args.length) : new ArrayList<>(jobs.keySet());
+        List<String> names = args.length > 2 ? List.of(args).subList(2, args.length) : new ArrayList<>(JOBS.keySet());
         boolean good = true;
         ExecutorService pool = Executors.newFixedThreadPool(JOBS_AT_ONCE);
         List<Future<Boolean>> results = new ArrayList<>();
         for (String name : names) {
-            if (!jobs.containsKey(name)) {
-                throw new IllegalArgumentException("no job " + name + ", there are " + jobs.keySet());
+            if (!JOBS.containsKey(name)) {
+                throw new IllegalArgumentException("no job " + name + ", there are " + JOBS.keySet());
             }
-            if (!jobs.get(name).alone()) {
-                results.add(pool.submit(() -> runOne(suite, name, jobs.get(name), logDir)));
+            if (!JOBS.get(name).alone()) {
+                results.add(pool.submit(() -> runOne(suite, name, JOBS.get(name), logDir)));
             }
         }
         for (Future<Boolean> result : results) {
             good &= result.get();
         }
         for (String name : names) {
-            if (jobs.get(name).alone()) {
-                good &= runOne(suite, name, jobs.get(name), logDir);
+            if (JOBS.get(name).alone()) {
+                good &= runOne(suite, name, JOBS.get(name), logDir);
             }
         }
         REPORT.flush();
