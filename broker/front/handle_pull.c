@@ -356,6 +356,19 @@ static bool registered_filter(struct request *req, const struct group *group, st
     return true;
 }
 
+/* Groups whose clients pull by themselves are refused when rejectPullConsumerEnable says so. */
+static bool may_pull(struct request *req, const struct group *group)
+{
+    struct front *f = req->user;
+    struct client_group *g = clients_group(f->clients, CLIENT_CONSUMER, str_of(group->name));
+
+    if (!f->settings->reject_pull_consumer || g == NULL || strcmp(g->consume_type, "CONSUME_ACTIVELY") != 0)
+        return true;
+    reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST, "group %s pulls actively (rejectPullConsumerEnable)",
+               group->name);
+    return false;
+}
+
 static bool requested_filter(struct request *req, struct filter *filter)
 {
     struct str type = remoting_str(req->cmd, "expressionType");
@@ -446,7 +459,7 @@ void handle_pull(struct request *req)
         return;
     }
     t = readable_topic(req, queue_id);
-    if (t == NULL)
+    if (t == NULL || !may_pull(req, group))
         return;
     if (!(sys_flag & PULL_SUBSCRIPTION ? requested_filter(req, &filter)
                                        : registered_filter(req, group, remoting_str(cmd, "topic"), &filter)))

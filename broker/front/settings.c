@@ -48,9 +48,6 @@ const struct conf_row settings_rows[] = {
     STRING("httpHost", http_host, NULL, "address of the HTTP port; unset: all"),
     STRING("storePathRootDir", store_dir, "./store", "directory of log and state; one per replica"),
 
-    BOOL("enableDLegerCommitLog", enable_dledger, "true",
-         "RocketMQ's switch; the log is always replicated here, a group "
-         "of one when no peers are given"),
     STRING("dLegerGroup", group, NULL, "name of the Raft group; unset: brokerName"),
     STRING("dLegerPeers", peers, NULL,
            "all replicas, n0-host:port;n1-host:port;n2-host:port; unset: a group of one"),
@@ -113,6 +110,7 @@ const struct conf_row settings_rows[] = {
     INT("shutdownHandoverMs", shutdown_handover_ms, "2000", 0, 60000, "ms",
         "on SIGTERM: wait for a new leader"),
 
+    IGNORED("enableDLegerCommitLog", "the log is always replicated; without dLegerPeers by a group of one"),
     IGNORED("brokerId", "role and id follow the election: 0 for the leader"),
     IGNORED("brokerRole", "role follows the election"),
     IGNORED("brokerIP2", "replicas talk over dLegerPeers"),
