@@ -143,6 +143,11 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
     uint8_t blocks[2][META_BLOCK_BYTES];
     struct meta_slot slot[2];
     int state[2];
+    /* A killed process may have left changes unsynced, of all things the end of a cut's intent: if a power cut
+     * brought that back later, entries acknowledged meanwhile would be cut off. */
+    int rc = m->disk->ops->fdatasync(m->disk, m->fd);
+    if (rc != 0)
+        return io_err(m, "fdatasync", rc, err);
     for (int i = 0; i < 2; i++) {
         int64_t n =
             m->disk->ops->pread(m->disk, m->fd, blocks[i], META_BLOCK_BYTES, (uint64_t)i * META_BLOCK_BYTES);
@@ -169,7 +174,7 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
         LOG_WARN("slot repaired", "file=%s/" META_PATH " offset=%u", m->disk->root,
                  (1 - m->newest) * META_BLOCK_BYTES);
     if (state[1 - m->newest] != 0 || slot[0].sequence != slot[1].sequence) {
-        int rc = meta_mirror(m);
+        rc = meta_mirror(m);
         if (rc != 0)
             return io_err(m, "write", rc, err);
     }

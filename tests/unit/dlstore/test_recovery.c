@@ -419,6 +419,33 @@ END_TEST
 
 /* ---- hard state ---- */
 
+START_TEST(a_truncation_finished_by_a_killed_process_is_not_finished_twice)
+{
+    bool cut = true;
+    for (uint64_t at = 1; cut; at++) { /* kill it at each call of the truncation */
+        storekit_release(&k);
+        setup();
+        dl_store_save_hard(k.s, (struct dl_hard){2, 1});
+        storekit_append_range(&k, 1, 20, 1, 100);
+        storekit_run(&k);
+        fakedisk_power_off_at(k.fake, at);
+        dl_store_truncate(k.s, 10);
+        storekit_run(&k);
+        cut = fakedisk_is_off(k.fake);
+        storekit_kill(&k);
+        ck_assert_int_eq(storekit_open(&k), 0);
+        dl_index_t last = storekit_last(&k);
+        storekit_append_range(&k, last + 1, 500, 2, 400);
+        storekit_run(&k);
+        ck_assert_uint_eq(k.persisted, 500);
+        storekit_crash(&k, &rng, 0);
+        ck_assert_msg(storekit_open(&k) == 0, "call %d: %s", (int)at, k.err.text);
+        ck_assert_msg(storekit_last(&k) == 500, "call %d: %d", (int)at, (int)storekit_last(&k));
+        ck_assert(storekit_has(&k, last + 1, 2, 400));
+    }
+}
+END_TEST
+
 START_TEST(hard_state_survives_a_crash_at_any_call)
 {
     for (int which = 0; which < 3; which++) {
@@ -681,6 +708,7 @@ int main(void)
     tcase_add_test(tc, a_missing_segment_is_damage);
     tcase_add_test(tc, records_of_a_recycled_file_are_never_taken_for_new_ones);
     tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
+    tcase_add_test(tc, a_truncation_finished_by_a_killed_process_is_not_finished_twice);
     tcase_add_test(tc, hard_state_survives_a_crash_at_any_call);
     tcase_add_test(tc, later_hard_states_overtake_and_are_reported);
     tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
