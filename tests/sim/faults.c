@@ -127,6 +127,19 @@ static void pause_one(struct world *w)
     replica_pause(victim(w), rng_between(&w->rng, 10 * MS, PAUSE_MAX_US));
 }
 
+/* A process ends its connections with all others, or one, and lives on. */
+static void hang_up(struct world *w)
+{
+    struct replica *r = victim(w);
+    dl_peer_t only = rng_chance(&w->rng, 0.5) ? DL_NOBODY : replica_id(anyone(w));
+
+    w->count.hang_ups++;
+    for (dl_peer_t p = 1; p <= w->tune.replicas; p++) {
+        if (replica_paused_us(r) == 0 && p != replica_id(r) && (only == DL_NOBODY || only == p))
+            network_hang_up(w->network, replica_id(r), p);
+    }
+}
+
 static void hand_over(struct world *w)
 {
     struct replica *r = victim(w);
@@ -157,6 +170,7 @@ static const struct fault faults[] = {
     {WHEN(one_way), heal_links},
     {WHEN(pause), pause_one},
     {WHEN(transfer), hand_over},
+    {WHEN(hang_up), hang_up},
 };
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 

@@ -159,8 +159,8 @@ static void print_totals(const struct options *o, const struct totals *t)
 #define SHOW(field) printf("  %-14s %llu\n", #field, (unsigned long long)c->field)
     SHOW(events), SHOW(messages), SHOW(lost), SHOW(duplicated), SHOW(leaders), SHOW(kills), SHOW(power_cuts),
         SHOW(cut_in_write);
-    SHOW(restarts), SHOW(partitions), SHOW(one_way_cuts), SHOW(pauses), SHOW(transfers), SHOW(disk_slow),
-        SHOW(sends), SHOW(acks);
+    SHOW(restarts), SHOW(partitions), SHOW(one_way_cuts), SHOW(pauses), SHOW(transfers), SHOW(hang_ups),
+        SHOW(disk_slow), SHOW(sends), SHOW(acks);
     SHOW(refused), SHOW(replaced), SHOW(undecided), SHOW(offset_commits), SHOW(applied), SHOW(reads);
 #undef SHOW
 }

@@ -192,6 +192,24 @@ void network_replica_down(struct network *n, dl_peer_t id)
     }
 }
 
+static void on_hung_up(void *arg, uint64_t a, uint64_t b)
+{
+    struct network *n = arg;
+
+    if (n->session[a][b & 0xff] == b >> 8)
+        lose_end(n, (dl_peer_t)a, (dl_peer_t)(b & 0xff), true);
+    world_after(n->w, CONNECT_US, on_connect, n, a, b & 0xff);
+}
+
+void network_hang_up(struct network *n, dl_peer_t self, dl_peer_t peer)
+{
+    uint64_t late_us = rng_between(&n->w->rng, n->w->tune.net_min_us, n->w->tune.net_max_us);
+
+    lose_end(n, self, peer, false);
+    if (!n->cut[self][peer])
+        world_after(n->w, late_us, on_hung_up, n, peer, self | n->session[peer][self] << 8);
+}
+
 void network_cut(struct network *n, dl_peer_t from, dl_peer_t to, bool cut)
 {
     n->cut[from][to] = cut;

@@ -16,6 +16,8 @@ void network_replica_up(struct network *n, dl_peer_t id);
 void network_replica_down(struct network *n, dl_peer_t id);
 /* Nothing gets from `from` to `to` while cut. */
 void network_cut(struct network *n, dl_peer_t from, dl_peer_t to, bool cut);
+/* `self` ends its connection with `peer`, who sees a reset a little later; then they connect again. */
+void network_hang_up(struct network *n, dl_peer_t self, dl_peer_t peer);
 void network_heal(struct network *n);
 
 #endif

@@ -37,12 +37,12 @@ struct tunables {
     uint32_t body_max;
     uint64_t checkpoint_us;
     uint64_t fault_every_us; /* mean */
-    bool crash, power, mid_write, partition, one_way, pause, transfer;
+    bool crash, power, mid_write, partition, one_way, pause, transfer, hang_up;
 };
 
 struct counters {
     uint64_t events, messages, lost, duplicated, elections, leaders;
-    uint64_t kills, power_cuts, cut_in_write, restarts, partitions, one_way_cuts, pauses, transfers,
+    uint64_t kills, power_cuts, cut_in_write, restarts, partitions, one_way_cuts, pauses, transfers, hang_ups,
         disk_slow;
     uint64_t sends, acks, refused, replaced, undecided, applied, offset_commits, reads;
 };
