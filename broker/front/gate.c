@@ -18,12 +18,11 @@
 #include "broker/front/gate.h"
 #include "common/codes.h"
 #include "common/log.h"
-#include "dledger/net/peers.h"
 
 #define PARK_RETRY_MS   20u
-#define RELAY_SPARE_MS  3000u                         /* beyond the deadline, for the leader's own answer */
-#define RELAY_LONG_MS   40000u                        /* pulls: longer than the leader holds one */
-#define LONG_RELAYS_MAX (DL_PEERS_RELAYS_MAX / 4 * 3) /* the rest is for requests that are answered at once */
+#define RELAY_SPARE_MS  3000u  /* beyond the deadline, for the leader's own answer */
+#define RELAY_LONG_MS   40000u /* pulls: longer than the leader holds one */
+#define LONG_RELAYS_MAX 6144u  /* of the 8192 the transport takes: the rest is for what is answered at once */
 
 struct kept {
     TAILQ_ENTRY(kept) link;
