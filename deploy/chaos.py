@@ -138,7 +138,7 @@ def wait_and_restart(run, targets):
 
 def transfer(run, targets):
     to = others(targets[0])[run.fault.pick % 2]
-    run.admin("transferLeader", "-b", "RaftNode00", "-i", "n%d" % to)
+    run.say("transferLeader to n%d: %s" % (to, run.admin("transferLeader", "-g", "RaftNode00", "-t", "n%d" % to)))
 
 
 def kill_namesrv(run, targets):
@@ -237,8 +237,10 @@ class Run:
         print("%6.2f  %s" % (time.monotonic() - self.begin, words), flush=True)
 
     def admin(self, *args):
-        subprocess.run([os.path.join(self.cluster.bin, "mqadmin"), args[0], "-n", self.cluster.namesrv, *args[1:]],
-                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=LEADER_S)
+        """Last line of what mqadmin says."""
+        done = subprocess.run([os.path.join(self.cluster.bin, "mqadmin"), args[0], "-n", self.cluster.namesrv, *args[1:]],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return (done.stdout.splitlines() or ["status %d" % done.returncode])[-1]
 
     def targets(self, who, pick):
         """Replicas; roles as they are now. No leader: any replica stands for it."""
