@@ -10,6 +10,7 @@
 #include "broker/broker.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <ifaddrs.h>
 #include <malloc.h>
 #include <net/if.h>
@@ -29,6 +30,7 @@
 
 #define STATE_MAP_BYTES    (1ull << 30)
 #define STATE_CACHE_BLOCKS 1024u
+#define STATE_ASIDE        ".damaged"
 #define CLIENT_FRAME_MIN   8u
 #define VIP_PORT_DISTANCE  2
 #define SHUTDOWN_STEP_MS   10u
@@ -338,22 +340,47 @@ static int open_store(struct broker *b, struct err *err)
     return dl_store_open(&opts, &b->store, err);
 }
 
-static int open_state(struct broker *b, struct err *err)
+static int load_state(struct broker *b, struct err *err)
 {
     struct state_opts opts = {.checkpoint = &b->checkpoint,
                               .worker = b->state_worker,
                               .cache_blocks = STATE_CACHE_BLOCKS,
                               .follows_log = true};
-    struct dl_store_view log;
     int rc = checkpoint_lmdb_open(b->state_dir, group_name(b), b->self, STATE_MAP_BYTES, &b->checkpoint, err);
 
     if (rc != 0)
         return rc;
     b->checkpoint_open = true;
-    rc = state_open(&opts, &b->state, err);
+    return state_open(&opts, &b->state, err);
+}
+
+/* The state is derived from the log: a damaged one is set aside, once, and made anew from the whole log. */
+static int set_aside(struct broker *b, struct err *err)
+{
+    char aside[sizeof(b->state_dir) + sizeof(STATE_ASIDE)];
+
+    if (b->checkpoint_open)
+        b->checkpoint.close(b->checkpoint.impl);
+    b->checkpoint_open = false;
+    snprintf(aside, sizeof(aside), "%s" STATE_ASIDE, b->state_dir);
+    if (rename(b->state_dir, aside) != 0)
+        return err_set(err, ERR_DAMAGED, "%s (to be set aside as %s: %s)", err->text, aside, strerror(errno));
+    LOG_ERROR("state is damaged, made anew from the log", "cause=\"%s\" kept=%s", err->text, aside);
+    return 0;
+}
+
+static int open_state(struct broker *b, struct err *err)
+{
+    struct dl_store_view log;
+    int rc = load_state(b, err);
+
+    dl_store_view(b->store, &log);
+    if (rc == ERR_DAMAGED && log.begin <= 1) {
+        rc = set_aside(b, err);
+        rc = rc != 0 ? rc : load_state(b, err);
+    }
     if (rc != 0)
         return rc;
-    dl_store_view(b->store, &log);
     if (state_applied(b->state) > log.last)
         return err_set(err, ERR_DAMAGED,
                        "%s: state was applied up to entry %llu but the log in %s ends at %llu", b->state_dir,

@@ -128,18 +128,45 @@ static void want_topic(struct front *f, const char *name, uint32_t queues, uint3
     propose_topic(f, str_of(name), queues, perm, ignore_outcome, copy);
 }
 
+/* Queues and permission of a template this broker makes for itself; false when `name` is none. */
+static bool own_template(const struct front *f, struct str name, uint32_t *queues, uint32_t *perm)
+{
+    const struct settings *s = f->settings;
+    const struct {
+        const char *name;
+        uint32_t queues, perm;
+        bool made;
+    } rows[] = {
+        {TEMPLATE_TOPIC, (uint32_t)s->default_queues, PERM_RW | PERM_INHERIT, s->auto_create_topic},
+        {s->cluster_name, 16, s->cluster_topic ? PERM_RW | PERM_INHERIT : PERM_INHERIT, true},
+        {s->broker_name, 1, s->broker_topic ? PERM_RW | PERM_INHERIT : PERM_INHERIT, true},
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        if (rows[i].made && str_is(name, rows[i].name)) {
+            *queues = rows[i].queues;
+            *perm = rows[i].perm;
+            return true;
+        }
+    }
+    return false;
+}
+
 void front_ensure_system_topics(struct front *f)
 {
     const struct settings *s = f->settings;
+    const char *const templates[] = {TEMPLATE_TOPIC, s->cluster_name, s->broker_name};
 
     for (size_t i = 0; i < SYSTEM_TOPICS; i++) {
         if (system_topics[i].made_at_start)
             want_topic(f, system_topics[i].name, system_topics[i].queues, system_topics[i].perm);
     }
-    if (s->auto_create_topic)
-        want_topic(f, TEMPLATE_TOPIC, (uint32_t)s->default_queues, PERM_RW | PERM_INHERIT);
-    want_topic(f, s->cluster_name, 16, s->cluster_topic ? PERM_RW | PERM_INHERIT : PERM_INHERIT);
-    want_topic(f, s->broker_name, 1, s->broker_topic ? PERM_RW | PERM_INHERIT : PERM_INHERIT);
+    for (size_t i = 0; i < sizeof(templates) / sizeof(templates[0]); i++) {
+        uint32_t queues, perm;
+
+        if (own_template(f, str_of(templates[i]), &queues, &perm))
+            want_topic(f, templates[i], queues, perm);
+    }
     if (s->trace_topic)
         want_topic(f, s->trace_topic_name, 1, PERM_RW);
 }
@@ -180,7 +207,7 @@ const struct topic *front_find_topic(struct front *f, struct request *req, struc
 {
     const struct topic *t = state_topic(f->state, name), *tmpl;
     const char *fault;
-    uint32_t count;
+    uint32_t count, perm;
 
     if (t != NULL)
         return t;
@@ -194,6 +221,10 @@ const struct topic *front_find_topic(struct front *f, struct request *req, struc
         return NULL;
     }
     tmpl = state_topic(f->state, template_name);
+    if (tmpl == NULL && own_template(f, template_name, &count, &perm)) { /* the group has just begun */
+        propose_topic(f, template_name, count, perm, on_created, gate_keep(f, req));
+        return NULL;
+    }
     fault = template_fault(f, tmpl, template_name);
     if (fault != NULL || queues <= 0) {
         reply_code(&req->reply, RC_TOPIC_NOT_EXIST,

@@ -2,6 +2,7 @@
 """Real mqbroker processes: what was acknowledged is there after any kill, hand-over costs nobody an error."""
 
 import os
+import shutil
 import sys
 import threading
 import time
@@ -135,6 +136,53 @@ def replay(root):
     r.stop()
 
 
+def damage(root):
+    """The derived state is lost, or damaged: it is made anew from the log, once, and that is said."""
+    r = Replica(root).start()
+    until(r.ready, "ready")
+    client = r.client()
+    bodies = [b"m%d" % i for i in range(500)]
+    for body in bodies:
+        client.put("T", body)
+    client.call(OFFSET_PUT, {"consumerGroup": "g", "topic": "T", "queueId": 0, "commitOffset": 77})
+    state, aside = os.path.join(r.dir, "state"), os.path.join(r.dir, "state.damaged")
+
+    def check():
+        r.start()
+        until(r.ready, "ready again")
+        client = r.client()
+        assert client.read_all("T") == bodies
+        assert client.call(OFFSET_GET, {"consumerGroup": "g", "topic": "T", "queueId": 0})[0]["offset"] == "77"
+
+    r.stop()
+    shutil.rmtree(state)
+    check()
+    r.stop()
+    assert not os.path.exists(aside)
+    overwrite(os.path.join(state, "data.mdb"))
+    check()
+    r.stop()
+    with open(r.log, encoding="utf-8", errors="replace") as log:
+        assert f"kept={aside}" in log.read()
+    overwrite(os.path.join(state, "data.mdb"))
+    with open(r.log, "ab") as log:
+        begin = log.tell()
+    assert r.spawn().wait(timeout=30) == 1
+    with open(r.log, encoding="utf-8", errors="replace") as log:
+        log.seek(begin)
+        assert aside in log.read()
+
+
+def overwrite(path):
+    """One byte in every 64 is another."""
+    with open(path, "r+b") as f:
+        data = bytearray(f.read())
+        for at in range(0, len(data), 64):
+            data[at] ^= 0x55
+        f.seek(0)
+        f.write(data)
+
+
 def kill_leader(root):
     """kill -9 of the leader under load, several times, then of all at once: every acknowledged message is there."""
     group = Group(root, 3)
@@ -259,6 +307,6 @@ def followers(root):
             s.finish()
 
 
-TESTS = [("single", single), ("replay", replay), ("kill_leader", kill_leader), ("hand_over", hand_over)]
+TESTS = [("single", single), ("replay", replay), ("damage", damage), ("kill_leader", kill_leader), ("hand_over", hand_over)]
 TESTS += [("followers", followers)]
 sys.exit(run(TESTS))

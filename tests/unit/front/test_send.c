@@ -45,6 +45,18 @@ START_TEST(first_use_creates_the_topic)
 }
 END_TEST
 
+START_TEST(templates_are_waited_for)
+{
+    rig.settings.cluster_name[0] = 'X'; /* a name whose topic is not made yet */
+    rig_ask(1, SEND_MESSAGE, "producerGroup", "p", "topic", "New", "defaultTopic", rig.settings.cluster_name,
+            "defaultTopicQueueNums", "4", "queueId", "0");
+    ck_assert(!rig_answered(1));
+    rig_settle();
+    rig_expect(1, RC_SUCCESS);
+    ck_assert_ptr_nonnull(state_topic(rig.f.state, str_of(rig.settings.cluster_name)));
+}
+END_TEST
+
 START_TEST(creation_is_refused)
 {
     send_one(1, "T", "0", "");
@@ -237,6 +249,7 @@ int main(void)
 
     tcase_add_checked_fixture(t, rig_begin, rig_end);
     tcase_add_test(t, first_use_creates_the_topic);
+    tcase_add_test(t, templates_are_waited_for);
     tcase_add_test(t, creation_is_refused);
     tcase_add_test(t, body_limit);
     tcase_add_test(t, properties_limit);
