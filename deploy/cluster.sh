@@ -8,6 +8,7 @@
 # replicas 40911 + node + 10 * group; HTTP 35911 + node + 10 * group. PORT_BASE is added to all of them.
 # Group g is called RaftNode0g and prefers replica g % N as its leader, so that leaders are spread.
 set -euo pipefail
+export LC_ALL=C
 
 usage() {
     cat <<'TXT'

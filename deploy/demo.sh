@@ -6,6 +6,7 @@
 # What is counted comes from mqperf, which notes every acknowledgement, reads every message back and compares. Status 0: nothing
 # was lost, doubled, damaged or out of order, and every kill was survived.
 set -euo pipefail
+export LC_ALL=C
 top=$(cd "$(dirname "$0")/.." && pwd)
 seconds=${DEMO_SECONDS:-20}
 kills=${KILLS:-3}
@@ -69,7 +70,7 @@ for ((k = 0; k < kills; k++)); do
     [ -d /proc/$load_pid ] || break
     tail -n 1 "$RUN_DIR/load.progress"
     kill_at+=("$(($(now_ms) - load_begin))")
-    say "    kill -9: $(cluster kill-leader)"
+    say "    $(cluster kill-leader) (kill -9)"
     sleep 1
     cluster restart-dead
     wait_followers
