@@ -6,6 +6,7 @@
 
 #include "broker/front/front.h"
 #include "common/conn.h"
+#include "common/log.h"
 
 #define KIB       1024ll
 #define MIB       (1024ll * 1024)
@@ -58,8 +59,9 @@ const struct conf_row settings_rows[] = {
         "shortest silence before an election"),
     INT("dLegerElectionMaxMs", election_max_ms, "600", 30, 120000, "ms",
         "longest silence before an election"),
-    {"flushDiskType", CONF_ENUM, AT(flush_disk_type), "SYNC_FLUSH", 0, 0, "SYNC_FLUSH", NULL,
-     "when a replica acknowledges an entry: SYNC_FLUSH = after fdatasync"},
+    {"flushDiskType", CONF_ENUM, AT(flush_disk_type), "SYNC_FLUSH", 0, 0, "SYNC_FLUSH|ASYNC_FLUSH", NULL,
+     "when a replica acknowledges an entry: after fdatasync; ASYNC_FLUSH is not built yet and means the "
+     "same"},
     SIZE("mappedFileSizeCommitLog", segment_bytes, "64m", 1 * MIB, 4096 * MIB, "size of one log segment"),
     SIZE("logCacheBytes", cache_bytes, "8m", 1 * MIB, 4096 * MIB, "newest part of the log kept in memory"),
     SIZE("proposalsMaxBytes", waiting_max_bytes, "64m", 1 * MIB, 4096 * MIB,
@@ -265,6 +267,10 @@ int settings_group(const struct settings *s, struct settings_peer *peers, uint32
         return rc;
     if (s->broker_ip1 != NULL && inet_pton(AF_INET, s->broker_ip1, &ip) != 1)
         return err_set(err, ERR_INVALID, "brokerIP1: \"%s\" is not an IPv4 address", s->broker_ip1);
+    if (s->flush_disk_type == ASYNC_FLUSH)
+        LOG_WARN("setting without effect", "%s",
+                 "flushDiskType=ASYNC_FLUSH: not built yet, every entry is fdatasynced "
+                 "before it is acknowledged");
     if (s->election_max_ms <= s->election_min_ms)
         return err_set(err, ERR_INVALID,
                        "dLegerElectionMaxMs: %lld must be more than dLegerElectionMinMs (%lld)",

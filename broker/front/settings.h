@@ -8,7 +8,7 @@
 #include "common/conf.h"
 #include "dledger/core/types.h"
 
-enum flush_disk_type { SYNC_FLUSH };
+enum flush_disk_type { SYNC_FLUSH, ASYNC_FLUSH };
 
 struct settings {
     /* identity and addresses */
