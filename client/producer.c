@@ -572,6 +572,7 @@ lmq_status lmq_producer_new(lmq_client *client, const char *group, lmq_producer 
     ENSURE(pthread_cond_init(&p->room, &attr) == 0);
     pthread_condattr_destroy(&attr);
     uniq_init(&p->uniq, rng_entropy());
+    p->turn = (uint32_t)rng_entropy(); /* not all clients begin with queue 0 */
     client_run(client, join_client, p);
     *out = p;
     return LMQ_OK;

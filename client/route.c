@@ -78,7 +78,7 @@ int route_parse(struct str body, struct route **out, struct err *err)
         struct route_broker *at = &r->brokers[r->broker_count];
 
         memset(at, 0, sizeof(*at));
-        if (!str_copy(json_get_str(b, "brokerName"), at->name, sizeof(at->name)))
+        if (!str_copy(json_get_str(b, "brokerName"), at->name, sizeof(at->name)) || at->name[0] == '\0')
             continue;
         (void)str_copy(json_get_str(b, "cluster"), at->cluster, sizeof(at->cluster));
         take_replicas(json_get(b, "brokerAddrs"), at);
