@@ -46,6 +46,7 @@ struct replica_row {
     dl_index_t persisted, commit, last, applied;
     dl_term_t persisted_term, leads;
     uint64_t incarnation;
+    uint64_t alone_us; /* leads since then without a majority that answers; 0 = no */
     bool power_lost;
     uint64_t turns;
 };
@@ -209,6 +210,26 @@ static void check_majority_has(struct checks *c, dl_index_t commit)
                    (unsigned long long)commit, have, c->w->tune.replicas);
 }
 
+/* Who leads without a majority that answers gives up: at its next look, some heartbeats later at the latest.
+ * One that was paused meanwhile looks when it is back. */
+static void check_quorum(struct checks *c, struct replica *r, const struct dl_core_view *v)
+{
+    struct replica_row *row = row_of(c, r);
+    uint32_t answer = 0, looks_us = 3 * c->w->tune.heartbeat_ms * MS;
+    struct dl_peer_view peer;
+
+    for (dl_peer_t p = 1; v->role == DL_LEADER && p <= c->w->tune.replicas; p++)
+        answer += dl_node_peer_view(replica_node(r), p, &peer) &&
+                  peer.last_ack_ms + c->w->tune.election_max_ms >= replica_now_ms(r);
+    if (v->role != DL_LEADER || answer * 2 > c->w->tune.replicas || replica_paused_us(r) > 0)
+        row->alone_us = 0;
+    else if (row->alone_us == 0)
+        row->alone_us = c->w->now_us;
+    else if (c->w->now_us > row->alone_us + looks_us && c->w->now_us < row->alone_us + 2 * looks_us)
+        world_fail(c->w, "L2: n%u leads term %llu although no majority answers it", replica_id(r) - 1,
+                   (unsigned long long)v->term);
+}
+
 void checks_after_turn(struct checks *c, struct replica *r)
 {
     struct replica_row *row = row_of(c, r);
@@ -237,7 +258,13 @@ void checks_after_turn(struct checks *c, struct replica *r)
         }
         check_has_committed(c, r, &s.core);
     }
+    check_quorum(c, r, &s.core);
     if (s.core.persisted < row->persisted) { /* a branch that was never committed has been cut off */
+        if (row->persisted_term != 0 && row->persisted <= c->applied &&
+            c->entries[row->persisted - 1].term == row->persisted_term)
+            world_fail(c->w, "R6: n%u had committed entries up to %llu on disk and cut off those behind %llu",
+                       replica_id(r) - 1, (unsigned long long)row->persisted,
+                       (unsigned long long)s.core.persisted);
         row->persisted = s.core.persisted;
         row->persisted_term = 0;
     }
@@ -282,6 +309,7 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
         row->persisted_term = e.term;
         buf_unref(e.buf);
     }
+    row->alone_us = 0;
     row->commit = 0; /* a process starts with what its checkpoint knows */
     row->leads = 0;
     row->last = log->last;

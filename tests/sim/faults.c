@@ -13,21 +13,24 @@ static struct replica *anyone(struct world *w)
     return w->replica[rng_below(&w->rng, w->tune.replicas)];
 }
 
+static struct replica *leader_or_anyone(struct world *w)
+{
+    for (uint32_t i = 0; i < w->tune.replicas; i++) {
+        struct dl_node_status s;
+
+        if (!replica_alive(w->replica[i]))
+            continue;
+        dl_node_status(replica_node(w->replica[i]), &s);
+        if (s.core.role == DL_LEADER)
+            return w->replica[i];
+    }
+    return anyone(w);
+}
+
 /* Half of the time the leader, whom it hurts most. */
 static struct replica *victim(struct world *w)
 {
-    if (rng_chance(&w->rng, 0.5)) {
-        for (uint32_t i = 0; i < w->tune.replicas; i++) {
-            struct dl_node_status s;
-
-            if (!replica_alive(w->replica[i]))
-                continue;
-            dl_node_status(replica_node(w->replica[i]), &s);
-            if (s.core.role == DL_LEADER)
-                return w->replica[i];
-        }
-    }
-    return anyone(w);
+    return rng_chance(&w->rng, 0.5) ? leader_or_anyone(w) : anyone(w);
 }
 
 static uint64_t down_us(struct world *w)
@@ -142,7 +145,7 @@ static void hang_up(struct world *w)
 
 static void hand_over(struct world *w)
 {
-    struct replica *r = victim(w);
+    struct replica *r = leader_or_anyone(w);
     dl_peer_t to = rng_chance(&w->rng, 0.5) ? DL_NOBODY : replica_id(anyone(w));
 
     if (!replica_alive(r) || replica_paused_us(r) > 0 || dl_node_transfer(replica_node(r), to) != 0)
