@@ -121,6 +121,11 @@ static void transport_send(void *impl, const struct dl_msg *msg, const struct dl
     table[msg->type].fn(link, msg, slices, count);
 }
 
+static bool takes_relay(const struct link *link, size_t len)
+{
+    return conn_waiting_bytes(link->conn) + len <= DL_PEERS_OUT_RELAYS_MAX;
+}
+
 static void transport_relay(void *impl, dl_peer_t id, dl_term_t term, const struct sockaddr_in *client,
                             const uint8_t *frame, uint32_t len, uint32_t timeout_ms, dl_relay_fn fn,
                             void *arg)
@@ -136,7 +141,7 @@ static void transport_relay(void *impl, dl_peer_t id, dl_term_t term, const stru
         relays_fail_later(&peer->relays, ERR_TOO_LARGE, fn, arg);
         return;
     }
-    uint32_t call = relays_add(&peer->relays, timeout_ms, fn, arg);
+    uint32_t call = takes_relay(peer->out[DATA], len) ? relays_add(&peer->relays, timeout_ms, fn, arg) : 0;
     if (call == 0) {
         relays_fail_later(&peer->relays, ERR_BUSY, fn, arg);
         return;
@@ -162,7 +167,10 @@ static void transport_relay_reply(void *impl, uint64_t ticket, int err, struct b
     if (link && link->serial == serial) {
         size_t len = (head ? head->len : 0) + (size_t)(body ? body->len : 0);
         wire_relay_rsp rsp = LEDGERMQ__DLEDGER__RELAY_RESPONSE__INIT;
-        rsp.err = err == 0 && len > WIRE_FRAME_MAX - WIRE_OUT_MAX ? ERR_TOO_LARGE : err;
+        rsp.err = err != 0                              ? err
+                  : len > WIRE_FRAME_MAX - WIRE_OUT_MAX ? ERR_TOO_LARGE
+                  : !takes_relay(link, len)             ? ERR_BUSY
+                                                        : 0;
         link_write(link, WIRE_RESPONSE, WIRE_RELAY, (uint32_t)ticket, &rsp.base, rsp.err ? 0 : len);
         if (rsp.err == 0 && head)
             conn_write_slice(link->conn, head, 0, head->len);

@@ -23,7 +23,9 @@
 #define DL_PEERS_PINGS_MISSED 3u          /* ... and is given up after so many without anything read */
 #define DL_PEERS_IDLE_MS      5000u       /* incoming: given up when silent for so long (five pings) */
 #define DL_PEERS_OUT_MAX      (64u << 20) /* bytes waiting on one connection; beyond: cut, on_down */
-#define DL_PEERS_RELAYS_MAX   8192u       /* relayed frames without an answer, per peer; beyond: ERR_BUSY */
+/* Relayed bytes stop here with ERR_BUSY, so that clients' frames never cost the group a connection. */
+#define DL_PEERS_OUT_RELAYS_MAX (DL_PEERS_OUT_MAX / 2)
+#define DL_PEERS_RELAYS_MAX     8192u /* relayed frames without an answer, per peer; beyond: ERR_BUSY */
 
 struct dl_peers;
 

@@ -607,6 +607,37 @@ START_TEST(output_is_bounded)
 }
 END_TEST
 
+static uint32_t busy, other;
+static void count_busy(void *arg, int err, const uint8_t *frame, uint32_t len)
+{
+    (void)arg, (void)frame, (void)len;
+    busy += err == ERR_BUSY;
+    other += err != ERR_BUSY;
+}
+
+START_TEST(relays_to_a_deaf_peer_do_not_cost_the_session)
+{
+    static const struct conn_ops ops = {deaf_frame, NULL, mute_close};
+    static const struct conn_limits limits = {
+        .frame_max_bytes = 1 << 20, .frame_min_bytes = 4, .out_max_bytes = 1 << 20, .conns_max = 100};
+    static uint8_t frame[1 << 20];
+    struct sockaddr_in client = {.sin_family = AF_INET};
+    struct listener *l;
+    struct err err;
+    ck_assert_int_eq(listener_open(loop, "127.0.0.1", addrs[1].port, &ops, &limits, NULL, &l, &err), 0);
+    open_end(0, "g", 2);
+    TURN_UNTIL(ends[0].ups == 1);
+    busy = other = 0;
+    for (int i = 0; i < 200; i++) {
+        ends[0].t.relay(ends[0].t.impl, 2, 1, &client, frame, sizeof frame, 60000, count_busy, NULL);
+        loop_turn(loop, 0);
+    }
+    TURN_UNTIL(busy > 100);
+    ck_assert_uint_eq(other + ends[0].downs, 0);
+    listener_close(l);
+}
+END_TEST
+
 START_TEST(bad_options)
 {
     struct dl_peers *p;
@@ -648,6 +679,7 @@ int main(void)
     tcase_add_test(t, new_session_replaces_the_old_one);
     tcase_add_test(t, silence_is_given_up);
     tcase_add_test(t, output_is_bounded);
+    tcase_add_test(t, relays_to_a_deaf_peer_do_not_cost_the_session);
     tcase_add_test(t, bad_options);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
