@@ -42,6 +42,10 @@ static struct buf *registration_body(struct front *f)
     struct data_version version = state_topics_version(f->state);
 
     version.state_version = f->term;
+    /* Nameservers of 4.9 know no state version and take queues only from a version that is new at its address:
+     * a leader must not come with the one it registered as a follower. */
+    if (f->serving)
+        version.counter += (int64_t)f->term;
     jw_object(&w);
     jw_key(&w, "filterServerList");
     jw_array(&w);
