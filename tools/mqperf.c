@@ -23,6 +23,7 @@ static const char usage_text[] =
     "  consume   read all queues, print rate and the time from send to receipt\n"
     "  verify    read all queues and hold them against the acknowledgements in --acks FILE\n"
     "  run       produce and consume at once, then verify\n"
+    "  subscribe consume as a member of group -g, through the library\n"
     "\n"
     "options\n"
     "  -n, --namesrv ADDR;ADDR   nameservers (else $NAMESRV_ADDR)\n"
@@ -36,6 +37,8 @@ static const char usage_text[] =
     "  -d, --duration SECONDS    how long (10)\n"
     "  -m, --messages N          how many, instead of how long\n"
     "      --from-end            consume only what comes from now on\n"
+    "  -g, --group NAME          consumer group of subscribe (mqperf_subscriber)\n"
+    "      --orderly             subscribe: one message of a queue at a time\n"
     "      --by-key              each producer keeps to one queue\n"
     "      --timeout MS          of one send, with all its attempts (10000)\n"
     "      --gap-ms MS           list every gap between acknowledgements from MS on (0: none)\n"
@@ -63,6 +66,8 @@ static const struct option_row option_rows[] = {
     {"-d", "--duration", OPTION_NUMBER, AT(duration_s), 1, 1000000},
     {"-m", "--messages", OPTION_COUNT, AT(messages), 1, UINT64_MAX / 2},
     {NULL, "--by-key", OPTION_FLAG, AT(by_key), 0, 0},
+    {"-g", "--group", OPTION_TEXT, AT(group), 0, 0},
+    {NULL, "--orderly", OPTION_FLAG, AT(orderly), 0, 0},
     {NULL, "--from-end", OPTION_FLAG, AT(from_end), 0, 0},
     {NULL, "--timeout", OPTION_NUMBER, AT(timeout_ms), 1, 3600000},
     {NULL, "--gap-ms", OPTION_NUMBER, AT(gap_ms), 0, 3600000},
@@ -278,20 +283,24 @@ static int run_produce(struct loop *loop, const struct perf_options *o, struct e
     return rc;
 }
 
+static int run_subscribe(struct loop *loop, const struct perf_options *o, struct err *err)
+{
+    return subscribe_run(loop, o, &consumed, err);
+}
+
 struct mode_row {
     const char *name;
     int (*run)(struct loop *loop, const struct perf_options *o, struct err *err);
 };
 static const struct mode_row mode_rows[] = {
-    {"produce", run_produce},
-    {"consume", run_consume},
-    {"verify", run_verify},
-    {"run", run_all},
+    {"produce", run_produce}, {"consume", run_consume},     {"verify", run_verify},
+    {"run", run_all},         {"subscribe", run_subscribe},
 };
 
 int main(int argc, char **argv)
 {
     struct perf_options o = {.topic = "mqperf",
+                             .group = "mqperf_subscriber",
                              .size_bytes = 1024,
                              .connections = 1,
                              .window = 1,

@@ -26,11 +26,13 @@ struct perf_options {
     const char *brokers; /* or NULL */
     const char *topic;
     const char *acks_file; /* or NULL */
+    const char *group;     /* subscribe */
     uint32_t size_bytes, connections, window, duration_s, queues, timeout_ms, gap_ms;
     uint64_t messages; /* 0: until duration_s has passed */
     uint32_t batch;    /* messages per request */
     bool by_key;       /* a lane keeps to one queue */
     bool from_end;     /* consume: only what comes from now on */
+    bool orderly;      /* subscribe */
     bool json, quiet;
 };
 
@@ -190,6 +192,9 @@ void verdict_print(const struct verdict *v, const struct perf_options *o, FILE *
 /* Maximum (or minimum) offset of every queue now, allocated; free with free(). */
 int place_offsets(struct place *p, const char *topic, bool min, uint64_t **out, struct err *err) MUSTCHECK;
 
+/* As a member of a consumer group, until o->messages have come (an error when they do not) or the time is over. Prints. */
+int subscribe_run(struct loop *loop, const struct perf_options *o, struct figures *f,
+                  struct err *err) MUSTCHECK;
 /* acks may be NULL. `reading` (may be NULL) is served meanwhile. */
 int produce_run(struct place *p, const struct perf_options *o, struct acks *acks, struct consumer *reading,
                 struct figures *f) MUSTCHECK;
