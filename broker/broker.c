@@ -61,7 +61,7 @@ struct broker {
     struct settings_peer peer_rows[DL_PEERS_MAX];
     uint32_t peer_count;
     dl_peer_t self, preferred;
-    char log_dir[SETTINGS_DIR_MAX + 8], state_dir[SETTINGS_DIR_MAX + 8];
+    char state_dir[SETTINGS_DIR_MAX + 8];
 };
 
 /* ---- news from below ---- */
@@ -333,10 +333,10 @@ static int open_store(struct broker *b, struct err *err)
         .on_fsync = on_fsync,
         .arg = b,
     };
-    int rc = disk_posix_init(&b->disk, b->log_dir);
+    int rc = disk_posix_init(&b->disk, b->settings->store_dir);
 
     if (rc != 0)
-        return err_set(err, ERR_IO, "storePathRootDir: %s: %s", b->log_dir, strerror(-rc));
+        return err_set(err, ERR_IO, "storePathRootDir: %s: %s", b->settings->store_dir, strerror(-rc));
     return dl_store_open(&opts, &b->store, err);
 }
 
@@ -384,7 +384,8 @@ static int open_state(struct broker *b, struct err *err)
     if (state_applied(b->state) > log.last)
         return err_set(err, ERR_DAMAGED,
                        "%s: state was applied up to entry %llu but the log in %s ends at %llu", b->state_dir,
-                       (unsigned long long)state_applied(b->state), b->log_dir, (unsigned long long)log.last);
+                       (unsigned long long)state_applied(b->state), b->settings->store_dir,
+                       (unsigned long long)log.last);
     return 0;
 }
 
@@ -516,7 +517,6 @@ int broker_new(struct conf *conf, uint64_t seed, struct broker **out, struct err
     timer_init(&b->shutdown, b->loop, on_shutdown_step, b);
     loop_on_turn_end(b->loop, on_turn_end,
                      b); /* before connections: answers leave in the turn that made them */
-    snprintf(b->log_dir, sizeof(b->log_dir), "%s/log", settings->store_dir);
     snprintf(b->state_dir, sizeof(b->state_dir), "%s/state", settings->store_dir);
     rc = build(b, seed, err);
     if (rc != 0) {

@@ -278,6 +278,17 @@ static int lock_take(struct lmdb *l, struct err *err)
     return err_set(err, ERR_IO, "%s: cannot be locked: %s", path, strerror(errno));
 }
 
+/* A file that was cut short would end the process with SIGBUS when its map is read. */
+static bool file_has_pages(const struct lmdb *l, size_t pages)
+{
+    MDB_stat stat;
+    struct stat file;
+    mdb_filehandle_t fd;
+
+    return mdb_env_stat(l->env, &stat) == 0 && mdb_env_get_fd(l->env, &fd) == 0 && fstat(fd, &file) == 0 &&
+           (uint64_t)file.st_size >= (uint64_t)pages * stat.ms_psize;
+}
+
 static int env_open(struct lmdb *l, struct err *err)
 {
     MDB_txn *txn;
@@ -292,6 +303,9 @@ static int env_open(struct lmdb *l, struct err *err)
     MDB_envinfo info; /* the map may be larger already */
     rc = mdb_env_info(l->env, &info);
     l->map_bytes = info.me_mapsize;
+    if (rc == 0 && !file_has_pages(l, info.me_last_pgno + 1))
+        return err_set(err, ERR_DAMAGED, "%s/data.mdb: shorter than its %zu pages", l->dir,
+                       info.me_last_pgno + 1);
     if (rc == 0)
         rc = mdb_txn_begin(l->env, NULL, 0, &txn);
     if (rc == 0) {

@@ -286,8 +286,8 @@ def surroundings(root):
     # formats of the future: the version follows the magic
     saved = os.path.join(root, "saved")
     shutil.copytree(r.dir, saved)
-    for name in sorted(os.listdir(os.path.join(r.dir, "log", "log"))):
-        path = os.path.join(r.dir, "log", "log", name)
+    for name in sorted(os.listdir(os.path.join(r.dir, "log"))):
+        path = os.path.join(r.dir, "log", name)
         if name.endswith(".seg"):
             raise_version(path)
     fails(r, ".seg", "format 999")
