@@ -11,8 +11,10 @@ static void on_loaded(struct dl_node *n, uint32_t peer, struct cold cold)
 {
     (void)peer;
     n->apply_load = NULL;
-    if (!cold.buf)
-        return; /* tried again with the next input */
+    if (!cold.buf) {
+        n->apply_load_from_ms = n->now_ms(n->clock_arg) + NODE_LOAD_AGAIN_MS;
+        return;
+    }
     n->apply_cold = cold;
     struct dl_event event = node_event(n, DL_EV_TICK);
     node_step(n, &event, NULL);
@@ -34,7 +36,8 @@ static bool next_entry(struct dl_node *n, struct dl_entry *e)
     if (rc == 0)
         return true;
     ENSURE(rc == ERR_AGAIN); /* committed entries are in the log */
-    n->apply_load = node_load_start(n, index, on_loaded, 0);
+    if (n->now_ms(n->clock_arg) >= n->apply_load_from_ms)
+        n->apply_load = node_load_start(n, index, on_loaded, 0);
     return false;
 }
 

@@ -22,6 +22,7 @@
 #define NODE_APPLY_ENTRIES_MAX 4096u              /* per turn; then the loop gets its turn */
 #define NODE_APPLY_BYTES_MAX   (4u * 1024 * 1024) /* per turn */
 #define NODE_LOAD_BYTES        (4u * 1024 * 1024) /* one cold load, sent as several pushes */
+#define NODE_LOAD_AGAIN_MS     1000u              /* from one that failed to the next try */
 
 /* A proposal of this turn. */
 struct gathered {
@@ -47,6 +48,7 @@ struct node_peer {
     dl_peer_t id;
     struct cold cold;
     struct node_load *load; /* under way */
+    uint64_t load_from_ms;  /* no load before: the last one failed */
     bool told_too_far;      /* said already that what it needs is gone */
 };
 
@@ -105,6 +107,7 @@ struct dl_node {
     uint32_t apply_entries_left, apply_bytes_left; /* of this turn */
     struct cold apply_cold;
     struct node_load *apply_load;
+    uint64_t apply_load_from_ms; /* no load before: the last one failed */
     bool applying, apply_more;
 
     /* node_push.c */

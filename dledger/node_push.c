@@ -156,8 +156,10 @@ static void on_peer_load(struct dl_node *n, uint32_t i, struct cold cold)
 {
     n->peers[i].load = NULL;
     n->push_wanted |= 1u << i;
-    if (!cold.buf)
+    if (!cold.buf) {
+        n->peers[i].load_from_ms = n->now_ms(n->clock_arg) + NODE_LOAD_AGAIN_MS;
         return;
+    }
     node_cold_drop(&n->peers[i].cold);
     n->peers[i].cold = cold;
     struct dl_event event = node_event(n, DL_EV_TICK);
@@ -169,7 +171,8 @@ static void fetch(struct dl_node *n, uint32_t i, dl_index_t first, int why)
 {
     struct node_peer *peer = &n->peers[i];
     if (why == ERR_AGAIN) {
-        peer->load = node_load_start(n, first, on_peer_load, i);
+        if (n->now_ms(n->clock_arg) >= peer->load_from_ms)
+            peer->load = node_load_start(n, first, on_peer_load, i);
         if (!peer->load)
             n->push_wanted |= 1u << i;
         return;

@@ -2,6 +2,8 @@
  * The node: commit, change of leader, what proposers are told, the hard-state gate, replay and catching up
  * from disk.
  */
+#include <fcntl.h>
+
 #include "tests/unit/dledger/cluster.h"
 
 START_TEST(commits_on_all)
@@ -361,6 +363,33 @@ START_TEST(blank_follower_catches_up_from_disk)
 }
 END_TEST
 
+START_TEST(a_damaged_entry_is_not_read_again_with_each_input)
+{
+    cache_bytes = 64 * 1024;
+    for (int i = 0; i < REPLICAS; i++)
+        replica_stop(i);
+    replica_start(1, 0);
+    replica_start(2, 0);
+    int l = await_leader();
+    fill(l, 1000, 1000);
+    char path[128];
+    snprintf(path, sizeof path, "%s/n%d/log/00000000000000000000.seg", root, l);
+    int fd = open(path, O_RDWR);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(pwrite(fd, "#", 1, 10000), 1);
+    uint64_t loads = dl_node_counters(replicas[l].node)->cold_loads;
+    replica_start(0, 0);
+    for (int k = 0; k < 10; k++)
+        fill(l, 10, 100); /* 100 ms each */
+    ck_assert_uint_lt(replicas[0].applied, 1000);
+    ck_assert_uint_le(dl_node_counters(replicas[l].node)->cold_loads - loads, 6);
+    ck_assert_int_eq(pwrite(fd, "x", 1, 10000), 1);
+    close(fd);
+    advance(1500);
+    same_state();
+}
+END_TEST
+
 START_TEST(replay_is_bounded_per_turn)
 {
     int l = await_leader();
@@ -553,6 +582,7 @@ int main(void)
     tcase_add_test(t, hooks_may_propose_and_transfer);
     tcase_add_test(t, done_may_forget_others);
     tcase_add_test(t, damaged_pushes_are_dropped);
+    tcase_add_test(t, a_damaged_entry_is_not_read_again_with_each_input);
     tcase_add_test(t, trim_forgets_and_a_blank_follower_is_told);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
