@@ -14,7 +14,7 @@ import brokers  # noqa: E402
 
 MQPERF = os.path.join(os.environ["BIN"], "mqperf")
 MQNAMESRV = os.path.join(os.environ["BIN"], "mqnamesrv")
-NAMESRV_PORT, PORT, PEER_PORT = 19450, 19400, 32450
+NAMESRV_PORT, PORT, PEER_PORT = 19490, 19400, 32450
 NAMESRV = f"127.0.0.1:{NAMESRV_PORT}"
 WAIT_S = 120
 
