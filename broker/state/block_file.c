@@ -76,7 +76,8 @@ int block_files_open(struct block_files *f, const char *dir, struct err *err)
     f->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (f->dir_fd < 0)
         return err_set(err, ERR_IO, "%s: cannot be opened: %s", dir, strerror(errno));
-    if (slots_used(f->dir_fd, &f->next_slot) != 0) {
+    /* A killed process may have made a file without syncing its name, and we shall use it. */
+    if (fsync(f->dir_fd) != 0 || slots_used(f->dir_fd, &f->next_slot) != 0) {
         int failed = errno;
         block_files_close(f);
         return err_set(err, ERR_IO, "%s: cannot be read: %s", dir, strerror(failed));

@@ -300,9 +300,12 @@ static int env_open(struct lmdb *l, struct err *err)
         rc = mdb_env_open(l->env, l->dir, MDB_NOTLS | MDB_NORDAHEAD, 0644);
     if (rc)
         return err_set(err, code_of(rc), "%s: LMDB cannot open it: %s", l->dir, mdb_strerror(rc));
-    MDB_envinfo info; /* the map may be larger already */
-    rc = mdb_env_info(l->env, &info);
-    l->map_bytes = info.me_mapsize;
+    MDB_envinfo info;             /* the map may be larger already */
+    rc = mdb_env_sync(l->env, 1); /* what a killed process left in the page cache is believed from here on */
+    if (rc == 0)
+        rc = mdb_env_info(l->env, &info);
+    if (rc == 0)
+        l->map_bytes = info.me_mapsize;
     if (rc == 0 && !file_has_pages(l, info.me_last_pgno + 1))
         return err_set(err, ERR_DAMAGED, "%s/data.mdb: shorter than its %zu pages", l->dir,
                        info.me_last_pgno + 1);
