@@ -307,7 +307,7 @@ def same_logs(cluster):
     said = set()
     for n in range(NODES):
         dump = subprocess.run([os.path.join(cluster.bin, "logdump"), "--records",
-                               os.path.join(cluster.run_dir, name(n), "log")], stdout=subprocess.PIPE, text=True)
+                               os.path.join(cluster.run_dir, name(n))], stdout=subprocess.PIPE, text=True)
         records = "\n".join(line for line in dump.stdout.splitlines() if line.startswith("record "))
         said.add((dump.returncode, hash(records), records.count("\n")))
     return len(said) == 1 and next(iter(said))[0] == 0, sorted(said)
@@ -340,9 +340,10 @@ def judge(run, load, out, log, faults_end):
     run.check("damaged", v.get("damaged") == 0, v.get("damaged"))
     run.check("never sent, yet read", v.get("phantom") == 0, v.get("phantom"))
     run.check("gaps between queue offsets", v.get("offsetGaps") == 0, v.get("offsetGaps"))
-    retried = p.get("retried", 0) + p.get("failed", 0)
-    run.check("no more duplicates than sends repeated", v.get("duplicates", 1) <= retried,
-              "%s of %d" % (v.get("duplicates"), retried))
+    # Each attempt of a repeated send may have been stored; mqperf counts messages, not attempts.
+    repeated = p.get("retried", 0) + p.get("failed", 0)
+    run.check("duplicates only of sends that were repeated", v.get("duplicates") == 0 or repeated > 0,
+              "%s of %d" % (v.get("duplicates"), repeated))
     late = [g for g in p.get("gapsMs", []) if g["at"] + g["length"] > faults_end * 1000 + LEADER_S * 1000]
     run.check("sends go on after the last fault", p.get("messages", 0) > 0 and not late, "%d acknowledged" % p.get("messages", 0))
     run.check("nobody ended by itself", not run.wrong, "; ".join(run.wrong))
