@@ -1,5 +1,6 @@
 /*
- * consume_pool.c - the threads that call a listener. Items wait in one queue; results go back to the client's thread.
+ * consume_pool.c - the threads that call a listener. Items wait in one queue; results go back to the client's
+ * thread.
  */
 #include <stdlib.h>
 

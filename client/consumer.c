@@ -1,8 +1,8 @@
 /*
  * consumer.c - a consumer's life: subscriptions, start, the timers, the end.
  *
- * The end, in order: no more rebalancing; listeners that run are waited for; queues are dropped, which commits and unlocks;
- * the last offsets are confirmed by the brokers; the group is told that we leave.
+ * The end, in order: no more rebalancing; listeners that run are waited for; queues are dropped, which
+ * commits and unlocks; the last offsets are confirmed by the brokers; the group is told that we leave.
  */
 #include <stdio.h>
 #include <stdlib.h>

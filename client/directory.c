@@ -1,10 +1,11 @@
 /*
- * directory.c - who has which topic: routes in memory, asked for when they are wanted, polled, and asked for again at once
- * when something fails.
+ * directory.c - who has which topic: routes in memory, asked for when they are wanted, polled, and asked
+ * for again at once when something fails.
  *
- * Sources are asked one after the other: the nameservers, from the one that answered last, then, when none of them
- * answers, brokers. A nameserver's answer is whole; a broker speaks for itself only, so all brokers are asked.
- * A topic that nobody knows borrows the queues of TBW102, which makes brokers create it with the first message.
+ * Sources are asked one after the other: the nameservers, from the one that answered last, then, when none
+ * of them answers, brokers. A nameserver's answer is whole; a broker speaks for itself only, so all brokers
+ * are asked. A topic that nobody knows borrows the queues of TBW102, which makes brokers create it with the
+ * first message.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,9 +1,10 @@
 /*
- * groups.c - the broker groups a client knows: a line and a scout to each, and heartbeats to all their replicas.
+ * groups.c - the broker groups a client knows: a line and a scout to each, and heartbeats to all their
+ * replicas.
  *
- * Who leads is learned from three sides: a nameserver names id 0, the scout asks the replicas, and a line finds out by
- * being refused. A nameserver's word moves the line only when it has changed, because it may be older than what the line
- * found out itself.
+ * Who leads is learned from three sides: a nameserver names id 0, the scout asks the replicas, and a line
+ * finds out by being refused. A nameserver's word moves the line only when it has changed, because it may
+ * be older than what the line found out itself.
  */
 #include <stdio.h>
 #include <stdlib.h>

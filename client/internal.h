@@ -1,9 +1,9 @@
 /*
  * internal.h - what the parts of the library share. Not for others.
  *
- * Threads: whatever is marked [loop] belongs to the client's own thread. Application threads copy what they are given,
- * post it there, and wait on a condition if they want an answer (client_ask). Producers and consumers have a mutex of
- * their own for what both sides touch.
+ * Threads: whatever is marked [loop] belongs to the client's own thread. Application threads copy what they
+ * are given, post it there, and wait on a condition if they want an answer (client_ask). Producers and
+ * consumers have a mutex of their own for what both sides touch.
  */
 #ifndef CLIENT_INTERNAL_H
 #define CLIENT_INTERNAL_H

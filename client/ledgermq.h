@@ -6,21 +6,25 @@
  *     lmq_client *client;
  *     lmq_producer *producer;
  *     lmq_error error;
- *     if (lmq_client_new(o, &client, &error) != LMQ_OK || lmq_producer_new(client, "my-producers", &producer, &error) != LMQ_OK)
+ *     if (lmq_client_new(o, &client, &error) != LMQ_OK)
+ *         die(error.text);
+ *     if (lmq_producer_new(client, "my-producers", &producer, &error) != LMQ_OK)
  *         die(error.text);
  *     lmq_message *m = lmq_message_new("Orders", "hello", 5);
  *     lmq_send_result result;
  *     if (lmq_producer_send(producer, m, &result, &error) != LMQ_OK)
  *         fprintf(stderr, "%s\n", error.text);
  *
- * Conventions. Handles are opaque; what a function is given it copies, unless its comment says otherwise. Functions return
- * LMQ_OK or a negative lmq_status and, when `error` is not NULL, words that name address, attempts and cause. All functions
- * may be called from any thread at the same time; a handle must not be used while, or after, it is freed. A client has one
- * thread of its own for all sockets. Callbacks for sends run on that thread: they must not wait, and may send only with
- * lmq_producer_send_async. Message listeners run on a consumer's own threads and may do anything but close that consumer.
+ * Conventions. Handles are opaque; what a function is given it copies, unless its comment says otherwise.
+ * Functions return LMQ_OK or a negative lmq_status and, when `error` is not NULL, words that name address,
+ * attempts and cause. All functions may be called from any thread at the same time; a handle must not be
+ * used while, or after, it is freed. A client has one thread of its own for all sockets. Callbacks for
+ * sends run on that thread: they must not wait, and may send only with lmq_producer_send_async. Message
+ * listeners run on a consumer's own threads and may do anything but close that consumer.
  *
- * Delivery is at least once: a send whose answer was lost is sent again within its timeout, so a consumer may see a message
- * twice. LMQ_OK from a send to a LedgerMQ broker means that the message is on the disks of a majority.
+ * Delivery is at least once: a send whose answer was lost is sent again within its timeout, so a consumer
+ * may see a message twice. LMQ_OK from a send to a LedgerMQ broker means that the message is on the disks
+ * of a majority.
  */
 #ifndef LEDGERMQ_H
 #define LEDGERMQ_H
@@ -126,13 +130,15 @@ lmq_status lmq_producer_send(lmq_producer *producer, const lmq_message *message,
                              lmq_error *error);
 /* result and error are lent for the call; error is NULL when all is well, else result is NULL. */
 typedef void (*lmq_send_callback)(void *arg, const lmq_send_result *result, const lmq_error *error);
-/* The callback runs exactly once if, and only if, this returns LMQ_OK. Waits while maxInFlightMessages or maxInFlightBytes
+/* The callback runs exactly once if, and only if, this returns LMQ_OK. Waits while maxInFlightMessages or
+ * maxInFlightBytes
  * is reached, at most sendMsgTimeout (LMQ_BUSY); on the client's own thread it does not wait. */
 lmq_status lmq_producer_send_async(lmq_producer *producer, const lmq_message *message,
                                    lmq_send_callback callback, void *arg, lmq_error *error);
 /* No answer is asked for: LMQ_OK says that the message was handed to the client's thread. */
 lmq_status lmq_producer_send_oneway(lmq_producer *producer, const lmq_message *message, lmq_error *error);
-/* All to one queue, with consecutive offsets, or none: one topic, no sharding keys. result: of the first one. */
+/* All to one queue, with consecutive offsets, or none: one topic, no sharding keys. result: of the first
+ * one. */
 lmq_status lmq_producer_send_batch(lmq_producer *producer, const lmq_message *const *messages, size_t count,
                                    lmq_send_result *result, lmq_error *error);
 /* Wait until nothing is in flight. */
@@ -161,7 +167,8 @@ lmq_status lmq_puller_offset(lmq_puller *puller, const lmq_queue *queue, lmq_off
 lmq_status lmq_puller_offset_at(lmq_puller *puller, const lmq_queue *queue, int64_t store_ms, int64_t *out,
                                 lmq_error *error);
 lmq_status lmq_puller_commit(lmq_puller *puller, const lmq_queue *queue, int64_t offset, lmq_error *error);
-/* Up to `max` messages from `offset` on that fit `tags` ("*": all; "a || b"); waits up to wait_ms for the first. No message
+/* Up to `max` messages from `offset` on that fit `tags` ("*": all; "a || b"); waits up to wait_ms for the
+ * first. No message
  * within that time is LMQ_OK with an empty result. */
 lmq_status lmq_puller_pull(lmq_puller *puller, const lmq_queue *queue, const char *tags, int64_t offset,
                            uint32_t max, uint32_t wait_ms, lmq_pulled **out, lmq_error *error);

@@ -1,8 +1,8 @@
 /*
  * line.c - the links of a line, and the moves of calls between them. The drawing is in line.h.
  *
- * `take_back` (call leaves its list), `put_on` (call goes out on a link) and `put_waiting` are the only functions that
- * change where a call is; `finish` is the only one that ends it.
+ * `take_back` (call leaves its list), `put_on` (call goes out on a link) and `put_waiting` are the only
+ * functions that change where a call is; `finish` is the only one that ends it.
  */
 #include "client/line.h"
 

@@ -1,11 +1,11 @@
 /*
  * line.h - requests to one broker group (brokerName): all its replicas seen as one party that answers.
  *
- * A group has one leader, but any replica may be asked: one of ours relays to the leader or keeps the request until
- * there is one. So a line sends to the current replica, and when that fails - refused, reset, silent beyond the
- * request's answer budget, or answering "not available" (14) - it goes to the next one at once, with everything that
- * was in flight, in order, until the answer comes or the deadline passes. A request may thus be carried out twice; who
- * cannot bear that sets CALL_ONCE.
+ * A group has one leader, but any replica may be asked: one of ours relays to the leader or keeps the
+ * request until there is one. So a line sends to the current replica, and when that fails - refused, reset,
+ * silent beyond the request's answer budget, or answering "not available" (14) - it goes to the next one at
+ * once, with everything that was in flight, in order, until the answer comes or the deadline passes. A
+ * request may thus be carried out twice; who cannot bear that sets CALL_ONCE.
  *
  *   new --line_send--> in flight on a link --answer--> done
  *                          |     ^
@@ -13,9 +13,9 @@
  *                          v     |
  *                        waiting-+--deadline--> done (ERR_TIMEOUT)
  *
- * Invariant: a call is in exactly one list, a link's `in_flight` or the line's `waiting`, from line_send to its `done`.
- * Frames are encoded once, in the binary form, whose opaque has a fixed place. Loop thread only. Used by the rest of
- * client/ and, as the cheap way in, by tools/mqperf.
+ * Invariant: a call is in exactly one list, a link's `in_flight` or the line's `waiting`, from line_send to
+ * its `done`. Frames are encoded once, in the binary form, whose opaque has a fixed place. Loop thread
+ * only. Used by the rest of client/ and, as the cheap way in, by tools/mqperf.
  */
 #ifndef CLIENT_LINE_H
 #define CLIENT_LINE_H
@@ -37,8 +37,9 @@ enum call_flags {
 
 struct link;
 struct call;
-/* Exactly once per call. err 0: `answer` (any code) is lent; else ERR_TIMEOUT, ERR_CLOSED (line freed), ERR_BUSY (too
- * many calls), with `answer` NULL; ERR_IO for a CALL_ONCE whose connection was lost. May send again, also the same call.
+/* Exactly once per call. err 0: `answer` (any code) is lent; else ERR_TIMEOUT, ERR_CLOSED (line freed),
+ * ERR_BUSY (too many calls), with `answer` NULL; ERR_IO for a CALL_ONCE whose connection was lost. May send
+ * again, also the same call.
  */
 typedef void (*call_fn)(struct call *call, int err, const struct remoting_cmd *answer);
 
@@ -77,17 +78,20 @@ struct line;
 struct line *line_new(struct loop *loop, uint32_t connect_ms, const struct line_ops *ops, void *user);
 /* All calls end with ERR_CLOSED inside. Not from a call's `done`. NULL is allowed. */
 void line_free(struct line *line);
-/* The replicas now, and which of them leads (index, or -1: unknown, stay where we are). Calls in flight at one that is
+/* The replicas now, and which of them leads (index, or -1: unknown, stay where we are). Calls in flight at
+ * one that is
  * gone move on. Texts are copied; addresses that are none are left out. */
 void line_set_replicas(struct line *line, const char *const *addresses, uint32_t count, int leader);
 /* New calls go to this replica from now on; unknown addresses are ignored. */
 void line_prefer(struct line *line, const char *address);
 void line_send(struct line *line, struct call *call);
-/* The caller does not want the answer any more: `done` is not called. Whether the request is carried out is open. */
+/* The caller does not want the answer any more: `done` is not called. Whether the request is carried out is
+ * open. */
 void line_cancel(struct line *line, struct call *call);
 /* Takes over the frame; nobody answers, nobody knows whether it arrived. */
 void line_oneway(struct line *line, struct buf *frame);
-/* The same to every replica (heartbeats). Takes over the frame, which must have no other owner. Answers are dropped. */
+/* The same to every replica (heartbeats). Takes over the frame, which must have no other owner. Answers are
+ * dropped. */
 void line_broadcast(struct line *line, struct buf *frame);
 uint32_t line_replica_count(const struct line *line);
 const char *line_replica(const struct line *line, uint32_t i);

@@ -1,8 +1,8 @@
 /*
  * message.c - a message in the hands of the application, to be sent or received.
  *
- * Properties are kept in their encoded form; a getter's NUL-terminated copy is made when first asked for and lives as long
- * as the message. A received message is read by one thread at a time, so are its copies.
+ * Properties are kept in their encoded form; a getter's NUL-terminated copy is made when first asked for
+ * and lives as long as the message. A received message is read by one thread at a time, so are its copies.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,10 +4,11 @@
  *   (orderly: lock) -> find the offset -> pull -> items -> pool -> listener -> consumed
  *         ^------ rest, when something went wrong or too much waits -----'
  *
- * Concurrent: every item goes to the pool at once; the offset that may be committed is that of the first item not consumed
- * yet. Orderly: only the first item is with the pool; a retry keeps it there. An item that is to be tried again is sent
- * back to the broker (36); where the broker does not know that, it waits here. All on the client's thread; the listener's
- * threads see an item only between pool_put and pq_consumed.
+ * Concurrent: every item goes to the pool at once; the offset that may be committed is that of the first
+ * item not consumed yet. Orderly: only the first item is with the pool; a retry keeps it there. An item
+ * that is to be tried again is sent back to the broker (36); where the broker does not know that, it waits
+ * here. All on the client's thread; the listener's threads see an item only between pool_put and
+ * pq_consumed.
  */
 #include <stdlib.h>
 

@@ -8,7 +8,8 @@
  *                                                   ^                  |
  *                                                   +---another group--+  refused for now, or silent
  *
- * Within a group the line finds the leader by itself. Only a message that is free to go to any queue goes to another group.
+ * Within a group the line finds the leader by itself. Only a message that is free to go to any queue goes to
+ * another group.
  */
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,11 @@
 /*
  * rebalance.c - which queues of its topics a consumer takes.
  *
- *   route of the topic -> (clustering) members of the group, from a broker of the route (38) -> our share -> differences
+ *   route of the topic -> (clustering) members of the group, from a broker of the route (38) -> our share ->
+ *   differences
  *
- * All members must compute the same from the same: queues sorted by broker name and id, members by client id, shares by
- * route_allocate. A round that fails leaves everything as it is and is repeated soon. [loop]
+ * All members must compute the same from the same: queues sorted by broker name and id, members by client
+ * id, shares by route_allocate. A round that fails leaves everything as it is and is repeated soon. [loop]
  */
 #include <stdlib.h>
 

@@ -1,6 +1,6 @@
 /*
- * route.h - TopicRouteData, the answer of a nameserver (or one of our brokers) to "where is this topic" (reference 4.2),
- * parsed and turned into queues. Pure.
+ * route.h - TopicRouteData, the answer of a nameserver (or one of our brokers) to "where is this topic"
+ * (reference 4.2), parsed and turned into queues. Pure.
  */
 #ifndef CLIENT_ROUTE_H
 #define CLIENT_ROUTE_H
@@ -52,7 +52,8 @@ uint32_t route_read_queues(const struct route *r);
 struct queue_at route_write_queue(const struct route *r, uint32_t at); /* at below the count, ENSUREd */
 struct queue_at route_read_queue(const struct route *r, uint32_t at);
 
-/* Rebalance "AVG" (AllocateMessageQueueAveragely): of `queues` sorted queues shared by `members` sorted consumers, number
+/* Rebalance "AVG" (AllocateMessageQueueAveragely): of `queues` sorted queues shared by `members` sorted
+ * consumers, number
  * `member` gets [*first, *first + *count). */
 void route_allocate(uint32_t queues, uint32_t members, uint32_t member, uint32_t *first, uint32_t *count);
 

@@ -1,8 +1,8 @@
 /*
  * scout.h - who leads a group: asks its replicas (RAFT_STATUS) until one says so.
  *
- * A nameserver tells the same a little later, and not at all when none is in reach. Brokers that do not know the request
- * are asked once and no more. Loop thread only.
+ * A nameserver tells the same a little later, and not at all when none is in reach. Brokers that do not
+ * know the request are asked once and no more. Loop thread only.
  */
 #ifndef CLIENT_SCOUT_H
 #define CLIENT_SCOUT_H

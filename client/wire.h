@@ -1,9 +1,9 @@
 /*
  * wire.h - requests and messages <-> bytes as RocketMQ clients write them (reference 3.3, 5); no I/O.
  *
- * A message's properties are one text: key 0x01 value 0x02 ... (5.4). A unique id is 32 hex digits: IPv4 address, process,
- * a number per start, milliseconds since the month began, counter (5.3). Any thread, except that a `struct uniq` belongs to
- * one.
+ * A message's properties are one text: key 0x01 value 0x02 ... (5.4). A unique id is 32 hex digits: IPv4
+ * address, process, a number per start, milliseconds since the month began, counter (5.3). Any thread,
+ * except that a `struct uniq` belongs to one.
  */
 #ifndef CLIENT_WIRE_H
 #define CLIENT_WIRE_H

@@ -1,6 +1,6 @@
 /*
- * common_ask.h - what a command-line tool does over and over: ask one address one thing and wait for the answer, find the
- * nameservers, ask for routes. One thread, one loop that turns inside these calls.
+ * common_ask.h - what a command-line tool does over and over: ask one address one thing and wait for the
+ * answer, find the nameservers, ask for routes. One thread, one loop that turns inside these calls.
  */
 #ifndef TOOLS_COMMON_ASK_H
 #define TOOLS_COMMON_ASK_H
@@ -29,7 +29,8 @@ struct str answer_str(const struct answer *r, const char *key);
 int64_t answer_i64(const struct answer *r, const char *key, int64_t def);
 struct str answer_body(const struct answer *r);
 
-/* Send and wait. 0 with any response code in *out; ERR_* with a text naming address and cause when there was no answer. */
+/* Send and wait. 0 with any response code in *out; ERR_* with a text naming address and cause when there was
+ * no answer. */
 int ask(struct asker *a, const char *address, struct remoting_out *out, const void *body, size_t body_len,
         struct answer *answer, struct err *err) MUSTCHECK;
 /* The same, and any code but 0 is an error too ("127.0.0.1:9876 answered 17: ..."). */

@@ -1,5 +1,6 @@
 /*
- * common_hist.c - bucket of v: below 32 v itself, above the position of its highest bit and the 5 bits behind that.
+ * common_hist.c - bucket of v: below 32 v itself, above the position of its highest bit and the 5 bits behind
+ * that.
  */
 #include "tools/common_hist.h"
 

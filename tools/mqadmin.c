@@ -1,5 +1,6 @@
 /*
- * mqadmin.c - verbs, their options, and main. Verbs, options and columns are RocketMQ's where it has the verb.
+ * mqadmin.c - verbs, their options, and main. Verbs, options and columns are RocketMQ's where it has the
+ * verb.
  */
 #include "tools/mqadmin.h"
 

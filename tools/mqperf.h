@@ -1,9 +1,10 @@
 /*
  * mqperf.h - parts of mqperf, the load generator and checker.
  *
- * A *lane* is one connection with its own producer number and a window of sends in flight. Every message says who sent it
- * (run, producer, sequence number) and carries bytes that follow from these, so that whoever reads it can tell whether it
- * is whole. Times are microseconds of the monotonic clock: comparable between processes of one machine.
+ * A *lane* is one connection with its own producer number and a window of sends in flight. Every message
+ * says who sent it (run, producer, sequence number) and carries bytes that follow from these, so that
+ * whoever reads it can tell whether it is whole. Times are microseconds of the monotonic clock: comparable
+ * between processes of one machine.
  */
 #ifndef TOOLS_MQPERF_H
 #define TOOLS_MQPERF_H
@@ -192,7 +193,8 @@ void verdict_print(const struct verdict *v, const struct perf_options *o, FILE *
 /* Maximum (or minimum) offset of every queue now, allocated; free with free(). */
 int place_offsets(struct place *p, const char *topic, bool min, uint64_t **out, struct err *err) MUSTCHECK;
 
-/* As a member of a consumer group, until o->messages have come (an error when they do not) or the time is over. Prints. */
+/* As a member of a consumer group, until o->messages have come (an error when they do not) or the time is
+ * over. Prints. */
 int subscribe_run(struct loop *loop, const struct perf_options *o, struct figures *f,
                   struct err *err) MUSTCHECK;
 /* acks may be NULL. `reading` (may be NULL) is served meanwhile. */

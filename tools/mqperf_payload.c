@@ -1,10 +1,11 @@
 /*
  * mqperf_payload.c - bodies that prove themselves.
  *
- *   0 magic "LMQP" | 4 producer | 8 run | 16 sequence | 24 sent (us) | 32 whole length | 36 zero | 40 pattern...
+ *   0 magic "LMQP" | 4 producer | 8 run | 16 sequence | 24 sent (us) | 32 whole length | 36 zero | 40
+ *   pattern...
  *
- * All numbers big-endian. The pattern is a fixed pseudo-random text read from a place that follows from run, producer and
- * sequence number.
+ * All numbers big-endian. The pattern is a fixed pseudo-random text read from a place that follows from
+ * run, producer and sequence number.
  */
 #include <stdlib.h>
 

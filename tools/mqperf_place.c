@@ -1,8 +1,9 @@
 /*
- * mqperf_place.c - the topic's groups and queues, found once at the start; leaders, found again after trouble.
+ * mqperf_place.c - the topic's groups and queues, found once at the start; leaders, found again after
+ * trouble.
  *
- * With -n the nameservers tell. With --brokers each given broker is asked for itself: those with one name are the
- * replicas of one group.
+ * With -n the nameservers tell. With --brokers each given broker is asked for itself: those with one name
+ * are the replicas of one group.
  */
 #include <stdlib.h>
 

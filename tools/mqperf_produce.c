@@ -3,8 +3,8 @@
  *
  *   slot: idle --send--> in flight --answer--> recorded --> send the next
  *
- * A slot's call and its message live as long as the lane; a send costs one encoded frame and nothing else. A message keeps
- * its number however often the line sends it.
+ * A slot's call and its message live as long as the lane; a send costs one encoded frame and nothing else.
+ * A message keeps its number however often the line sends it.
  */
 #include <stdlib.h>
 

@@ -1,8 +1,8 @@
 /*
  * mqperf_subscribe.c - consume as an application does: a member of a consumer group, through libledgermq.
  *
- * Counts what comes: messages, repeated ones, damaged ones, and with --orderly those that come behind a later one of their
- * queue.
+ * Counts what comes: messages, repeated ones, damaged ones, and with --orderly those that come behind a
+ * later one of their queue.
  */
 #include <inttypes.h>
 #include <pthread.h>

@@ -129,7 +129,8 @@ static void check_acked(const struct acks *acks, const struct seen *seen, const 
     }
 }
 
-/* From the back of each queue: the earliest acknowledgement of anything behind must be later than the send. */
+/* From the back of each queue: the earliest acknowledgement of anything behind must be later than the
+ * send. */
 static void check_real_time(const struct acks *acks, struct verdict *v)
 {
     const struct ack *earliest = NULL;

@@ -1,8 +1,10 @@
 /*
  * mock.h - small brokers in the test's own process, whose next answers can be pushed.
  *
- * A mock answers sends with code 0 and counting offsets, route questions with the route text it was given, and everything
- * else with code 0, unless something was pushed for that request code: an answer code, MOCK_SILENT, or MOCK_CLOSE.
+ * A mock answers sends with code 0 and counting offsets, route questions with the route text it was given,
+ * and everything
+ * else with code 0, unless something was pushed for that request code: an answer code, MOCK_SILENT, or
+ * MOCK_CLOSE.
  */
 #ifndef TESTS_UNIT_CLIENT_MOCK_H
 #define TESTS_UNIT_CLIENT_MOCK_H

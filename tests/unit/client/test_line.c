@@ -1,4 +1,5 @@
-/* test_line.c - a line's calls through refusals, losses, silence and deadlines, against mock replicas on the same loop. */
+/* test_line.c - a line's calls through refusals, losses, silence and deadlines, against mock replicas on the
+ * same loop. */
 #include <check.h>
 #include <stdlib.h>
 

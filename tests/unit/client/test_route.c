@@ -93,7 +93,8 @@ START_TEST(test_same_routes)
 }
 END_TEST
 
-/* As AllocateMessageQueueAveragely: first = index * size (+ rest), size = queues / members (+ 1 for the first `rest`). */
+/* As AllocateMessageQueueAveragely: first = index * size (+ rest), size = queues / members (+ 1 for the first
+ * `rest`). */
 START_TEST(test_shares_are_those_of_java)
 {
     static const struct {

@@ -1,4 +1,5 @@
-/* test_wire.c - ids, properties, send requests, batches, stored messages, tag hashes, compression, tag expressions. */
+/* test_wire.c - ids, properties, send requests, batches, stored messages, tag hashes, compression, tag
+ * expressions. */
 #include <check.h>
 #include <stdlib.h>
 
