@@ -39,6 +39,29 @@ struct conf_row {
     const char *meaning; /* one line */
 };
 
+/* Rows of a table whose program keeps its settings in a `struct settings`. */
+#define CONF_AT(field) offsetof(struct settings, field)
+#define CONF_STRING_ROW(key, field, def, meaning)                        \
+    {                                                                    \
+        key, CONF_STRING, CONF_AT(field), def, 0, 0, NULL, NULL, meaning \
+    }
+#define CONF_INT_ROW(key, field, def, min, max, unit, meaning)            \
+    {                                                                     \
+        key, CONF_INT, CONF_AT(field), def, min, max, NULL, unit, meaning \
+    }
+#define CONF_SIZE_ROW(key, field, def, min, max, meaning)                     \
+    {                                                                         \
+        key, CONF_SIZE, CONF_AT(field), def, min, max, NULL, "bytes", meaning \
+    }
+#define CONF_BOOL_ROW(key, field, def, meaning)                        \
+    {                                                                  \
+        key, CONF_BOOL, CONF_AT(field), def, 0, 0, NULL, NULL, meaning \
+    }
+#define CONF_IGNORED_ROW(key, meaning)                        \
+    {                                                         \
+        key, CONF_IGNORED, 0, NULL, 0, 0, NULL, NULL, meaning \
+    }
+
 struct conf {
     const struct conf_row *rows;
     uint32_t count;

@@ -3,79 +3,59 @@
 
 #include <string.h>
 
-#define MIB       (1024ll * 1024)
-#define AT(field) offsetof(struct settings, field)
-#define STRING(key, field, def, meaning)                            \
-    {                                                               \
-        key, CONF_STRING, AT(field), def, 0, 0, NULL, NULL, meaning \
-    }
-#define INT(key, field, def, min, max, unit, meaning)                \
-    {                                                                \
-        key, CONF_INT, AT(field), def, min, max, NULL, unit, meaning \
-    }
-#define SIZE(key, field, def, min, max, meaning)                         \
-    {                                                                    \
-        key, CONF_SIZE, AT(field), def, min, max, NULL, "bytes", meaning \
-    }
-#define BOOL(key, field, def, meaning)                            \
-    {                                                             \
-        key, CONF_BOOL, AT(field), def, 0, 0, NULL, NULL, meaning \
-    }
-#define IGNORED(key, meaning)                                 \
-    {                                                         \
-        key, CONF_IGNORED, 0, NULL, 0, 0, NULL, NULL, meaning \
-    }
+#define MIB (1024ll * 1024)
 
 const struct conf_row settings_rows[] = {
-    INT("listenPort", listen_port, "9876", 1, 65535, NULL, "port for clients and brokers"),
-    STRING("listenHost", listen_host, NULL, "address to listen on; unset: all"),
-    INT("httpPort", http_port, "0", 0, 65535, NULL, "port of /livez /metrics; 0: none"),
-    STRING("httpHost", http_host, NULL, "address of the HTTP port; unset: all"),
-    STRING("kvConfigPath", kv_path, NULL,
-           "file of the key-value table; unset: namesrv/kvConfig.json in the home directory"),
-    STRING("configBlackList", blacklist, "configBlackList;configStorePath;kvConfigPath;rocketmqHome",
-           "settings that cannot be changed by request, key;key"),
-    BOOL("orderMessageEnable", order_message, "false",
-         "routes carry the topic's value of the key-value namespace ORDER_TOPIC_CONFIG"),
-    BOOL("returnOrderTopicConfigToBroker", return_order_config, "true",
-         "registrations are answered with the namespace ORDER_TOPIC_CONFIG"),
-    BOOL("enableAllTopicList", all_topic_list, "true", "the list of all topics may be asked for"),
-    BOOL("enableTopicList", topic_list, "true",
-         "lists of a cluster's topics, system topics and unit topics may be asked for"),
-    BOOL("deleteTopicWithBrokerRegistration", delete_missing_topics, "false",
-         "forget a broker's topics that are missing from its changed registration"),
-    INT("scanNotActiveBrokerInterval", scan_ms, "5000", 100, 600000, "ms", "search for silent brokers"),
-    INT("connectionsMax", conns_max, "16384", 1, 1000000, "connections", "connections at a time"),
-    SIZE("connectionOutMaxBytes", conn_out_max_bytes, "64m", 1 * MIB, 1024 * MIB,
-         "unread answers of one connection before it is cut off"),
-    INT("serverChannelMaxIdleTimeSeconds", conn_idle_s, "120", 10, 86400, "s",
-        "silent connections are closed"),
+    CONF_INT_ROW("listenPort", listen_port, "9876", 1, 65535, NULL, "port for clients and brokers"),
+    CONF_STRING_ROW("listenHost", listen_host, NULL, "address to listen on; unset: all"),
+    CONF_INT_ROW("httpPort", http_port, "0", 0, 65535, NULL, "port of /livez /metrics; 0: none"),
+    CONF_STRING_ROW("httpHost", http_host, NULL, "address of the HTTP port; unset: all"),
+    CONF_STRING_ROW("kvConfigPath", kv_path, NULL,
+                    "file of the key-value table; unset: namesrv/kvConfig.json in the home directory"),
+    CONF_STRING_ROW("configBlackList", blacklist, "configBlackList;configStorePath;kvConfigPath;rocketmqHome",
+                    "settings that cannot be changed by request, key;key"),
+    CONF_BOOL_ROW("orderMessageEnable", order_message, "false",
+                  "routes carry the topic's value of the key-value namespace ORDER_TOPIC_CONFIG"),
+    CONF_BOOL_ROW("returnOrderTopicConfigToBroker", return_order_config, "true",
+                  "registrations are answered with the namespace ORDER_TOPIC_CONFIG"),
+    CONF_BOOL_ROW("enableAllTopicList", all_topic_list, "true", "the list of all topics may be asked for"),
+    CONF_BOOL_ROW("enableTopicList", topic_list, "true",
+                  "lists of a cluster's topics, system topics and unit topics may be asked for"),
+    CONF_BOOL_ROW("deleteTopicWithBrokerRegistration", delete_missing_topics, "false",
+                  "forget a broker's topics that are missing from its changed registration"),
+    CONF_INT_ROW("scanNotActiveBrokerInterval", scan_ms, "5000", 100, 600000, "ms",
+                 "search for silent brokers"),
+    CONF_INT_ROW("connectionsMax", conns_max, "16384", 1, 1000000, "connections", "connections at a time"),
+    CONF_SIZE_ROW("connectionOutMaxBytes", conn_out_max_bytes, "64m", 1 * MIB, 1024 * MIB,
+                  "unread answers of one connection before it is cut off"),
+    CONF_INT_ROW("serverChannelMaxIdleTimeSeconds", conn_idle_s, "120", 10, 86400, "s",
+                 "silent connections are closed"),
 
-    IGNORED("rocketmqHome", "nothing is read from there"),
-    IGNORED("configStorePath", "settings changed by request hold until the end of the process"),
-    IGNORED("clusterTest", "no effect"),
-    IGNORED("productEnvName", "no effect"),
-    IGNORED("supportActingMaster", "a follower is never shown as leader"),
-    IGNORED("notifyMinBrokerIdChanged", "followers learn of a leader from each other"),
-    IGNORED("needWaitForService", "routes are given as soon as they are known"),
-    IGNORED("waitSecondsForService", "routes are given as soon as they are known"),
-    IGNORED("unRegisterBrokerQueueCapacity", "brokers are removed at once"),
-    IGNORED("clientRequestThreadPoolNums", "one loop thread serves all requests"),
-    IGNORED("defaultThreadPoolNums", "one loop thread serves all requests"),
-    IGNORED("clientRequestThreadPoolQueueCapacity", "one loop thread serves all requests"),
-    IGNORED("defaultThreadPoolQueueCapacity", "one loop thread serves all requests"),
-    IGNORED("enableControllerInNamesrv", "the brokers elect their leader themselves"),
-    IGNORED("bindAddress", "see listenHost"),
-    IGNORED("serverWorkerThreads", "one loop thread serves all requests"),
-    IGNORED("serverSelectorThreads", "one loop thread serves all requests"),
-    IGNORED("serverCallbackExecutorThreads", "one loop thread serves all requests"),
-    IGNORED("serverOnewaySemaphoreValue", "no effect"),
-    IGNORED("serverAsyncSemaphoreValue", "no effect"),
-    IGNORED("serverSocketSndBufSize", "the system chooses"),
-    IGNORED("serverSocketRcvBufSize", "the system chooses"),
-    IGNORED("serverSocketBacklog", "no effect"),
-    IGNORED("serverPooledByteBufAllocatorEnable", "no effect"),
-    IGNORED("useEpollNativeSelector", "no effect"),
+    CONF_IGNORED_ROW("rocketmqHome", "nothing is read from there"),
+    CONF_IGNORED_ROW("configStorePath", "settings changed by request hold until the end of the process"),
+    CONF_IGNORED_ROW("clusterTest", "no effect"),
+    CONF_IGNORED_ROW("productEnvName", "no effect"),
+    CONF_IGNORED_ROW("supportActingMaster", "a follower is never shown as leader"),
+    CONF_IGNORED_ROW("notifyMinBrokerIdChanged", "followers learn of a leader from each other"),
+    CONF_IGNORED_ROW("needWaitForService", "routes are given as soon as they are known"),
+    CONF_IGNORED_ROW("waitSecondsForService", "routes are given as soon as they are known"),
+    CONF_IGNORED_ROW("unRegisterBrokerQueueCapacity", "brokers are removed at once"),
+    CONF_IGNORED_ROW("clientRequestThreadPoolNums", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("defaultThreadPoolNums", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("clientRequestThreadPoolQueueCapacity", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("defaultThreadPoolQueueCapacity", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("enableControllerInNamesrv", "the brokers elect their leader themselves"),
+    CONF_IGNORED_ROW("bindAddress", "see listenHost"),
+    CONF_IGNORED_ROW("serverWorkerThreads", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("serverSelectorThreads", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("serverCallbackExecutorThreads", "one loop thread serves all requests"),
+    CONF_IGNORED_ROW("serverOnewaySemaphoreValue", "no effect"),
+    CONF_IGNORED_ROW("serverAsyncSemaphoreValue", "no effect"),
+    CONF_IGNORED_ROW("serverSocketSndBufSize", "the system chooses"),
+    CONF_IGNORED_ROW("serverSocketRcvBufSize", "the system chooses"),
+    CONF_IGNORED_ROW("serverSocketBacklog", "no effect"),
+    CONF_IGNORED_ROW("serverPooledByteBufAllocatorEnable", "no effect"),
+    CONF_IGNORED_ROW("useEpollNativeSelector", "no effect"),
 };
 const uint32_t settings_row_count = sizeof(settings_rows) / sizeof(settings_rows[0]);
 
