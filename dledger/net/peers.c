@@ -157,10 +157,20 @@ void peers_admit(struct link *link, struct peer *peer, enum channel channel)
     }
 }
 
+/* Whoever is connected and does not say Hello takes a place, and a frame's memory, from the members. */
+static void close_strangers(struct dl_peers *p)
+{
+    for (struct link *link = p->links; link; link = link->next) {
+        if (!link->outgoing && !link->ready && ++link->pings_missed > DL_PEERS_PINGS_MISSED)
+            conn_close(link->conn);
+    }
+}
+
 static void on_ping(void *arg)
 {
     struct dl_peers *p = arg;
     timer_start(&p->ping, DL_PEERS_PING_MS);
+    close_strangers(p);
     for (uint32_t i = 0; i < p->count; i++) {
         struct peer *peer = &p->peers[i];
         for (int c = 0; c < CHANNELS; c++) {

@@ -18,9 +18,10 @@
 
 #define DL_PEERS_RETRY_MIN_MS 10u /* wait before the first reconnect; doubled up to */
 #define DL_PEERS_RETRY_MAX_MS 500u
-#define DL_PEERS_CONNECT_MS   1000u       /* a connect that takes longer is given up */
-#define DL_PEERS_PING_MS      1000u       /* each outgoing connection asks for a sign of life so often ... */
-#define DL_PEERS_PINGS_MISSED 3u          /* ... and is given up after so many without anything read */
+#define DL_PEERS_CONNECT_MS   1000u /* a connect that takes longer is given up */
+#define DL_PEERS_PING_MS      1000u /* each outgoing connection asks for a sign of life so often ... */
+/* ... and is given up after so many without anything read; an incoming one after so many without Hello */
+#define DL_PEERS_PINGS_MISSED 3u
 #define DL_PEERS_IDLE_MS      5000u       /* incoming: given up when silent for so long (five pings) */
 #define DL_PEERS_OUT_MAX      (64u << 20) /* bytes waiting on one connection; beyond: cut, on_down */
 /* Relayed bytes stop here with ERR_BUSY, so that clients' frames never cost the group a connection. */

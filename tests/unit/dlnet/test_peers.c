@@ -512,6 +512,23 @@ START_TEST(hostile_connections_cost_themselves_only)
 }
 END_TEST
 
+START_TEST(strangers_that_trickle_are_given_up)
+{
+    struct raw r;
+    open_end(0, "g", 2);
+    raw_connect(&r, addrs[0].port);
+    uint8_t head[4];
+    put_be32(head, 1000);
+    conn_write(r.conn, head, sizeof head);
+    uint64_t end_ms = clock_mono_ms() + WAIT_MS;
+    while (!r.closed) { /* never idle, never a whole frame */
+        ck_assert_uint_lt(clock_mono_ms(), end_ms);
+        conn_write(r.conn, "", 1);
+        loop_turn(loop, 200);
+    }
+}
+END_TEST
+
 /* The peer's restart arrives before the news of its death. */
 START_TEST(new_session_replaces_the_old_one)
 {
@@ -676,6 +693,7 @@ int main(void)
     tcase_add_test(t, ticket_of_a_lost_session_is_void);
     tcase_add_test(t, too_many_relays_are_refused);
     tcase_add_test(t, hostile_connections_cost_themselves_only);
+    tcase_add_test(t, strangers_that_trickle_are_given_up);
     tcase_add_test(t, new_session_replaces_the_old_one);
     tcase_add_test(t, silence_is_given_up);
     tcase_add_test(t, output_is_bounded);
