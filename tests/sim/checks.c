@@ -117,6 +117,18 @@ void checks_on_persisted(struct checks *c, struct replica *r, dl_index_t index, 
     row->persisted_term = term;
 }
 
+/* While a leader may read by its lease nobody else is elected. */
+static void check_leases(struct checks *c, struct replica *elected, dl_term_t term)
+{
+    for (uint32_t i = 0; i < c->w->tune.replicas; i++) {
+        struct replica *r = c->w->replica[i];
+
+        if (r != elected && replica_alive(r) && dl_node_can_read(replica_node(r)))
+            world_fail(c->w, "B9: n%u leads in term %llu while n%u still has a lease",
+                       replica_id(elected) - 1, (unsigned long long)term, replica_id(r) - 1);
+    }
+}
+
 void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node_status *s)
 {
     struct replica_row *row = row_of(c, r);
@@ -134,6 +146,7 @@ void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node
         world_fail(c->w, "R7: n%u leads term %llu, but its medium says term %llu, vote n%d",
                    replica_id(r) - 1, (unsigned long long)s->core.term, (unsigned long long)hard.term,
                    (int)hard.vote - 1);
+    check_leases(c, r, s->core.term);
     c->leader_of[s->core.term] = replica_id(r);
     row->leads = s->core.term;
     row->last = s->core.last;
