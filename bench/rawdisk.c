@@ -1,10 +1,12 @@
 /*
- * rawdisk.c - what the disk alone can do: write + fdatasync into files that are full of zeros beforehand, as the log does it.
+ * rawdisk.c - what the disk alone can do: write + fdatasync into files that are full of zeros beforehand, as
+ * the log does it.
  *
  *   rawdisk [-d DIRECTORY] [-t SECONDS] [-f FILE_MIB]
  *
- * One stream, then three at a time (three replicas that share a disk), each its own file and thread; blocks of 4, 64 and
- * 256 KiB. Prints one line of JSON per case; rates are the sum over all streams. The files are removed.
+ * One stream, then three at a time (three replicas that share a disk), each its own file and thread; blocks
+ * of 4, 64 and 256 KiB. Prints one line of JSON per case; rates are the sum over all streams. The files are
+ * removed.
  */
 #include <errno.h>
 #include <fcntl.h>
