@@ -151,7 +151,8 @@ static void serve_events(struct loop *loop, bool bounded, uint32_t max_wait_ms)
         struct timeval tv = {max_wait_ms / 1000, (suseconds_t)(max_wait_ms % 1000) * 1000};
         ENSURE(event_add(&loop->wait_ev, &tv) == 0);
     }
-    if (event_base_loop(loop->base, sleeping ? EVLOOP_ONCE : EVLOOP_NONBLOCK) < 0)
+    /* One pass, always: NONBLOCK alone goes round as long as a callback starts a timer that is due at once. */
+    if (event_base_loop(loop->base, sleeping ? EVLOOP_ONCE : EVLOOP_ONCE | EVLOOP_NONBLOCK) < 0)
         fatal("the event loop failed: errno %d", errno);
     if (timed)
         event_del(&loop->wait_ev);

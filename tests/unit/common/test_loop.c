@@ -205,6 +205,33 @@ static void *poster_main(void *arg)
     return NULL;
 }
 
+static struct timer eager;
+static int eager_runs;
+
+static void start_eager_again(void *arg)
+{
+    (void)arg;
+    ck_assert_int_lt(++eager_runs, 1000); /* it never gives the turn back */
+    timer_start(&eager, 0);
+}
+
+/* A timer that starts itself for "now" gets one run a turn, and the hooks theirs. */
+START_TEST(test_timer_due_at_once_ends_the_turn)
+{
+    loop_on_turn_end(loop, note, "|");
+    timer_init(&eager, loop, start_eager_again, NULL);
+    eager_runs = 0;
+    timer_start(&eager, 0);
+    for (int turn = 0; turn < 3; turn++) {
+        loop_again(loop);
+        loop_turn(loop, DEADLINE_MS);
+    }
+    ck_assert_int_le(eager_runs, 4);
+    ck_assert_str_eq(trace, "|||");
+    timer_release(&eager);
+}
+END_TEST
+
 START_TEST(test_posts_of_many_threads_keep_their_order)
 {
     struct poster posters[POSTERS] = {0};
@@ -272,6 +299,7 @@ int main(void)
     tcase_add_test(tc, test_timers_fire_in_order_never_early);
     tcase_add_test(tc, test_timer_restart_moves_it);
     tcase_add_test(tc, test_turn_waits_at_most_as_told);
+    tcase_add_test(tc, test_timer_due_at_once_ends_the_turn);
     tcase_add_test(tc, test_posts_of_many_threads_keep_their_order);
     tcase_add_test(tc, test_stop_from_another_thread);
     tcase_add_test(tc, test_signal_reaches_the_loop);
