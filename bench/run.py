@@ -4,6 +4,7 @@ Every result is one line of JSON in OUT/results.jsonl (section, name, value, uni
 Load comes from mqperf; raw disk figures from rawdisk, taken anew for each section that is compared with them.
 """
 import json
+import math
 import os
 import shutil
 import signal
@@ -239,7 +240,7 @@ def failover():
     report.figure("kills under load", len(next_ack), "kills")
     for name, values in (("kill to next ack", sorted(next_ack)), ("longest gap between acks", sorted(gaps))):
         for q, label in ((0.5, "p50"), (0.99, "p99"), (1.0, "max")):
-            report.figure("%s, %s" % (name, label), values[min(len(values) - 1, int(q * len(values)))], "ms")
+            report.figure("%s, %s" % (name, label), values[max(0, math.ceil(q * len(values)) - 1)], "ms")
     report.figure("acknowledged", v["acked"], "messages", perSecond=p["messagesPerSecond"])
     report.figure("acknowledged and lost", v["lost"] + v["twoAcks"] + v["offsetGaps"], "messages")
     report.figure("order violations", v["orderRealTime"] + v["orderProducer"], "messages")
