@@ -493,6 +493,10 @@ static void start_connect(struct conn *conn)
         return;
     }
     bind_socket(conn, fd);
+    /* Replica ports (409xx) lie among those the kernel gives to outgoing connections: ours must not keep a replica from
+     * listening on its own. */
+    int one = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (connect(fd, (struct sockaddr *)&conn->peer, sizeof(conn->peer)) != 0 && errno != EINPROGRESS) {
         conn_end(conn, ERR_IO);
         return;

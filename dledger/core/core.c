@@ -332,6 +332,11 @@ int dl_core_new(const struct dl_core_opts *opts, const struct dl_core_start *sta
         core->loyal_until_ms = start->now_ms + opts->election_min_ms;
     bool alone = core->is_voter && opts->members.count == 1;
     core->election_due_ms = alone ? start->now_ms : core_election_due(core);
+    /* A group that never had a term has no leader to wait for: its members try one after another, as soon as
+     * their connections can be there. */
+    if (core->hard.term == 0 && !alone)
+        core->election_due_ms =
+            start->now_ms + (uint64_t)opts->heartbeat_ms * (1 + (uint64_t)core->self_slot);
     *out = core;
     return 0;
 }
