@@ -149,16 +149,23 @@ static void lose_end(struct network *n, dl_peer_t self, dl_peer_t peer, bool res
         replica_on_down(n->w->replica[self - 1], peer, reset);
 }
 
-/* a: who notices; b: peer | incarnation of the peer that died << 8. */
-static void on_reset(void *arg, uint64_t a, uint64_t b)
+#define LOSS_RESET (1u << 8)
+
+/* What a loss of this very connection is called in an event: peer | LOSS_RESET | session << 9. */
+static uint64_t loss_of(const struct network *n, dl_peer_t self, dl_peer_t peer, bool reset)
+{
+    return peer | (reset ? LOSS_RESET : 0) | n->session[self][peer] << 9;
+}
+
+/* `self` notices that a connection is gone, unless it has a newer one by now. */
+static void on_lost(void *arg, uint64_t self, uint64_t loss)
 {
     struct network *n = arg;
-    dl_peer_t peer = (dl_peer_t)(b & 0xff);
+    dl_peer_t peer = (dl_peer_t)(loss & 0xff);
 
-    if (replica_incarnation(n->w->replica[peer - 1]) == b >> 8 && replica_alive(n->w->replica[peer - 1]))
-        return;
-    lose_end(n, (dl_peer_t)a, peer, true);
-    world_after(n->w, CONNECT_US, on_connect, n, a, peer);
+    if (n->session[self][peer] == loss >> 9)
+        lose_end(n, (dl_peer_t)self, peer, loss & LOSS_RESET);
+    world_after(n->w, CONNECT_US, on_connect, n, self, peer);
 }
 
 static void on_timeout(void *arg, uint64_t a, uint64_t b)
@@ -181,24 +188,14 @@ void network_replica_up(struct network *n, dl_peer_t id)
 
 void network_replica_down(struct network *n, dl_peer_t id)
 {
-    uint64_t incarnation = replica_incarnation(n->w->replica[id - 1]);
-
     for (dl_peer_t p = 1; p <= n->w->tune.replicas; p++) {
         if (p == id)
             continue;
         n->connected[id][p] = false;
         n->session[id][p]++;
-        world_after(n->w, n->cut[id][p] ? TIMEOUT_US : RESET_US, on_reset, n, p, id | incarnation << 8);
+        world_after(n->w, n->cut[id][p] ? TIMEOUT_US : RESET_US, on_lost, n, p,
+                    loss_of(n, p, id, !n->cut[id][p]));
     }
-}
-
-static void on_hung_up(void *arg, uint64_t a, uint64_t b)
-{
-    struct network *n = arg;
-
-    if (n->session[a][b & 0xff] == b >> 8)
-        lose_end(n, (dl_peer_t)a, (dl_peer_t)(b & 0xff), true);
-    world_after(n->w, CONNECT_US, on_connect, n, a, b & 0xff);
 }
 
 void network_hang_up(struct network *n, dl_peer_t self, dl_peer_t peer)
@@ -207,7 +204,7 @@ void network_hang_up(struct network *n, dl_peer_t self, dl_peer_t peer)
 
     lose_end(n, self, peer, false);
     if (!n->cut[self][peer])
-        world_after(n->w, late_us, on_hung_up, n, peer, self | n->session[peer][self] << 8);
+        world_after(n->w, late_us, on_lost, n, peer, loss_of(n, peer, self, true));
 }
 
 void network_cut(struct network *n, dl_peer_t from, dl_peer_t to, bool cut)
