@@ -5,7 +5,7 @@
 #   deploy/cluster.sh stop|status|kill-leader|restart-dead|wipe [...] see usage below
 #
 # Ports (as in RocketMQ's quick start for the first group): nameserver 9876; broker 30911 + 10 * node + 100 * group;
-# replicas 40911 + node + 10 * group; HTTP 35911 + node + 10 * group. PORT_BASE is added to all of them.
+# replicas 40911 + node + 10 * group; HTTP 25911 + node + 10 * group. PORT_BASE is added to all of them.
 # Group g is called RaftNode0g and prefers replica g % N as its leader, so that leaders are spread.
 set -euo pipefail
 export LC_ALL=C
@@ -49,6 +49,7 @@ GROUP=${GROUP:-0}
 ready_s=20
 stop_s=15
 answer_s=2
+port_tries=40
 read -r -a hosts <<<"${HOSTS:-}"
 read -r -a netns <<<"${NETNS:-}"
 namesrv_host=${NAMESRV_HOST:-127.0.0.1}
@@ -56,7 +57,7 @@ namesrv_host=${NAMESRV_HOST:-127.0.0.1}
 namesrv_port=$((9876 + PORT_BASE))
 broker_port() { echo $((30911 + 10 * $2 + 100 * $1 + PORT_BASE)); }
 replica_port() { echo $((40911 + $2 + 10 * $1 + PORT_BASE)); }
-http_port() { echo $((35911 + $2 + 10 * $1 + PORT_BASE)); }
+http_port() { echo $((25911 + $2 + 10 * $1 + PORT_BASE)); }
 host() { echo "${hosts[$1]:-127.0.0.1}"; }
 group_name() { printf 'RaftNode%02d' "$1"; }
 
@@ -94,6 +95,22 @@ start_namesrv() {
     echo $! >"$RUN_DIR/namesrv.pid"
 }
 
+# launch ID COMMAND...: returns when it listens or has ended. While a port is in use it is tried again: the replicas' ports
+# lie among those which the kernel lends to outgoing connections, and one may hold them for a moment.
+launch() {
+    local id=$1 log=$RUN_DIR/$1.log from tries
+    shift
+    for ((tries = 0; tries < port_tries; tries++)); do
+        touch "$log"
+        from=$(($(stat -c %s "$log") + 1))
+        "$@" </dev/null >>"$log" 2>&1 &
+        echo $! >"$RUN_DIR/$id.pid"
+        until tail -c "+$from" "$log" | grep -q 'broker started' || ! kill -0 $! 2>/dev/null; do sleep 0.005; done
+        tail -c "+$from" "$log" | grep -q 'is in use' || return 0
+        sleep 0.25
+    done
+}
+
 start_broker() {
     local g=$1 n=$2 id="g$1-n$2" peers="" enter=() i
     alive "$RUN_DIR/$id.pid" && return
@@ -119,8 +136,7 @@ start_broker() {
         [ "$groups" -gt 1 ] && echo "preferredLeaderId=n$((g % nodes))"
         tr ' ' '\n' <<<"${EXTRA:-}"
     } >"$RUN_DIR/$id.conf"
-    "${enter[@]}" "$BIN/mqbroker" -c "$RUN_DIR/$id.conf" </dev/null >>"$RUN_DIR/$id.log" 2>&1 &
-    echo $! >"$RUN_DIR/$id.pid"
+    launch "$id" "${enter[@]}" "$BIN/mqbroker" -c "$RUN_DIR/$id.conf"
 }
 
 # fetch GROUP NODE PATH: what its HTTP port says; empty when it does not answer. Called as $(fetch ...) only.

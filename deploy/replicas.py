@@ -45,7 +45,7 @@ class Cluster:
 
     def http(self, n, path, timeout_s=1.0):
         """What replica n answers, None when it does not."""
-        url = "http://%s:%d%s" % (self.hosts[n], 35911 + n + self.base, path)
+        url = "http://%s:%d%s" % (self.hosts[n], 25911 + n + self.base, path)
         try:
             with self.web.open(url, timeout=timeout_s) as answer:
                 return answer.read().decode()

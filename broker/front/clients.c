@@ -135,6 +135,16 @@ void clients_join_producer(struct clients *c, struct str group, const struct cli
         (void)join(c, group_make(c, CLIENT_PRODUCER, group), who);
 }
 
+static char *text_of(struct str s)
+{
+    char *text = malloc(s.len + 1);
+
+    ENSURE(text != NULL);
+    memcpy(text, s.p, s.len);
+    text[s.len] = '\0';
+    return text;
+}
+
 /* One subscription of a heartbeat; true when the topic is new to the group. */
 static bool subscribe(struct clients *c, struct client_group *g, const struct json *sub, uint32_t round)
 {
@@ -162,8 +172,7 @@ static bool subscribe(struct clients *c, struct client_group *g, const struct js
         return is_new;
     s->version = version;
     free(s->expression);
-    s->expression = strndup(expression.len > 0 ? expression.p : "*", expression.len > 0 ? expression.len : 1);
-    ENSURE(s->expression != NULL);
+    s->expression = text_of(expression.len > 0 ? expression : STR("*"));
     if (!str_copy(type, s->type, sizeof(s->type)) || s->type[0] == '\0')
         strcpy(s->type, "TAG");
     return is_new;
