@@ -8,6 +8,7 @@
 enum request_code {
     SEND_MESSAGE = 10,
     PULL_MESSAGE = 11,
+    QUERY_MESSAGE = 12,
     QUERY_CONSUMER_OFFSET = 14,
     UPDATE_CONSUMER_OFFSET = 15,
     UPDATE_AND_CREATE_TOPIC = 17,
@@ -69,6 +70,9 @@ enum request_code {
     UPDATE_NAMESRV_CONFIG = 318,
     GET_NAMESRV_CONFIG = 319,
     SEND_BATCH_MESSAGE = 320,
+    RESUME_CHECK_HALF_MESSAGE = 323,
+    SEND_REPLY_MESSAGE = 324,
+    SEND_REPLY_MESSAGE_V2 = 325,
     QUERY_DATA_VERSION = 322,
     ADD_WRITE_PERM_OF_BROKER = 327,
     GET_ALL_PRODUCER_INFO = 328,
@@ -77,11 +81,17 @@ enum request_code {
     GET_TOPIC_CONFIG = 351,
     GET_SUBSCRIPTIONGROUP_CONFIG = 352,
     LITE_PULL_MESSAGE = 361,
+    RECALL_MESSAGE = 370,
+    QUERY_ASSIGNMENT = 400,
     GET_BROKER_MEMBER_GROUP = 901,
     BROKER_HEARTBEAT = 904,
     /* Ours, outside RocketMQ's ranges and below 32768 so that both header forms carry them. */
     RAFT_STATUS = 30001,
     RAFT_TRANSFER = 30002,
+    /* RocketMQ's POP codes do not fit 16 bits. */
+    POP_MESSAGE = 200050,
+    ACK_MESSAGE = 200051,
+    CHANGE_MESSAGE_INVISIBLETIME = 200053,
 };
 
 enum response_code {
@@ -108,8 +118,5 @@ enum response_code {
 
 /* Extension fields of ours on ordinary requests and answers; foreign clients ignore them. */
 #define FIELD_DURABILITY "lmqDurability" /* send answers: strict */
-#define FIELD_LEADER \
-    "lmqLeader" /* answers of a replica that does not lead: "ip:port" of the one that does \
-                                      */
 
 #endif

@@ -58,6 +58,8 @@ void handle_topic_stats(struct request *req);     /* 202 */
 void handle_consume_stats(struct request *req);   /* 208 */
 void handle_topic_groups(struct request *req);    /* 300 */
 void handle_topics_of_group(struct request *req); /* 343 */
+/* handle_later.c */
+void handle_later(struct request *req); /* known codes of features that are not built */
 /* handle_raft.c: our own verbs for mqadmin */
 void handle_raft_status(struct request *req);   /* RAFT_STATUS */
 void handle_raft_transfer(struct request *req); /* RAFT_TRANSFER */

@@ -127,6 +127,8 @@ def wrong_requests(root):
     refused(c, 999, {}, 3, "999")
     refused(c, -5, {}, 3, "-5")
     refused(c, 2147483647, {}, 3, "2147483647")
+    refused(c, 36, {}, 3, "dead-letter")
+    refused(c, 200050, {}, 3, "POP")
     refused(c, SEND, send | {"e": 4}, 29, "queue 4")
     refused(c, SEND, send | {"e": "x"}, 29, "number")
     refused(c, SEND, send | {"e": huge}, 29, "number")
