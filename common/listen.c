@@ -3,6 +3,8 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -10,6 +12,19 @@
 #include "common/resolve.h"
 
 #define LISTEN_BACKLOG 1024
+#define LENT_RANGE     "/proc/sys/net/ipv4/ip_local_port_range"
+
+/* Whether the kernel lends `port` to outgoing connections: one that was closed without SO_REUSEADDR holds it for
+ * a minute, though nobody listens there. */
+static bool is_lent(uint16_t port)
+{
+    FILE *f = fopen(LENT_RANGE, "re");
+    unsigned low, high;
+    bool lent = f != NULL && fscanf(f, "%u %u", &low, &high) == 2 && port >= low && port <= high;
+    if (f != NULL)
+        fclose(f);
+    return lent;
+}
 
 int listen_socket(const char *host, uint16_t port, int *out, uint16_t *bound_port, struct err *err)
 {
@@ -26,7 +41,11 @@ int listen_socket(const char *host, uint16_t port, int *out, uint16_t *bound_por
     if (bind(fd, (struct sockaddr *)&sin, sizeof(sin)) != 0 || listen(fd, LISTEN_BACKLOG) != 0 ||
         getsockname(fd, (struct sockaddr *)&sin, &len) != 0) {
         if (errno == EADDRINUSE)
-            rc = err_set(err, ERR_LOCKED, "cannot listen on %s:%u: port %u is in use", shown, port, port);
+            rc = err_set(err, ERR_LOCKED, "cannot listen on %s:%u: port %u is in use%s", shown, port, port,
+                         !is_lent(port)
+                             ? ""
+                             : ", or held by an outgoing connection, to which this machine lends it: "
+                               "add it to net.ipv4.ip_local_reserved_ports");
         else
             rc = err_set(err, ERR_IO, "cannot listen on %s:%u: %s", shown, port, strerror(errno));
         close(fd);

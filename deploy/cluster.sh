@@ -4,8 +4,9 @@
 #   deploy/cluster.sh start [--groups G] [--nodes N] [--name NAME]   start what is not running, wait until all is ready
 #   deploy/cluster.sh stop|status|kill-leader|restart-dead|wipe [...] see usage below
 #
-# Ports (as in RocketMQ's quick start for the first group): nameserver 9876; broker 30911 + 10 * node + 100 * group;
-# replicas 40911 + node + 10 * group; HTTP 25911 + node + 10 * group. PORT_BASE is added to all of them.
+# Ports: nameserver 9876; broker 30911 + 10 * node + 100 * group; replicas REPLICA_PORT + node + 10 * group; HTTP 25911 + node +
+# 10 * group. PORT_BASE is added to all of them. RocketMQ's replica ports (40911...) lie among those the kernel lends to outgoing
+# connections, which may hold one for a minute: REPLICA_PORT is 20911 unless given; fast-try.sh asks for RocketMQ's.
 # Group g is called RaftNode0g and prefers replica g % N as its leader, so that leaders are spread.
 set -euo pipefail
 export LC_ALL=C
@@ -21,7 +22,7 @@ usage: cluster.sh COMMAND [--groups G] [--nodes N] [--name NAME]
   restart-dead   start again what has died
   wipe           stop and remove all data
 Defaults: one group, three nodes, name "cluster". Environment: BIN (directory of the programs), RUN_DIR (data, logs, pids),
-PORT_BASE, EXTRA (more broker settings, "key=value key=value"); HOSTS and NAMESRV_HOST (addresses of the nodes and of
+PORT_BASE, REPLICA_PORT, EXTRA (more broker settings, "key=value key=value"); HOSTS and NAMESRV_HOST (addresses of the nodes and of
 the nameserver, all 127.0.0.1), NETNS (files of network namespaces, one per node, in which its brokers run).
 TXT
 }
@@ -45,18 +46,19 @@ if [ -z "${BIN:-}" ]; then
 fi
 RUN_DIR=${RUN_DIR:-$top/build/run/$name}
 PORT_BASE=${PORT_BASE:-0}
+REPLICA_PORT=${REPLICA_PORT:-20911}
 GROUP=${GROUP:-0}
 ready_s=20
 stop_s=15
 answer_s=2
-port_tries=40
+lent_s=65 # the kernel keeps a closed connection's port for 60 s
 read -r -a hosts <<<"${HOSTS:-}"
 read -r -a netns <<<"${NETNS:-}"
 namesrv_host=${NAMESRV_HOST:-127.0.0.1}
 
 namesrv_port=$((9876 + PORT_BASE))
 broker_port() { echo $((30911 + 10 * $2 + 100 * $1 + PORT_BASE)); }
-replica_port() { echo $((40911 + $2 + 10 * $1 + PORT_BASE)); }
+replica_port() { echo $((REPLICA_PORT + $2 + 10 * $1 + PORT_BASE)); }
 http_port() { echo $((25911 + $2 + 10 * $1 + PORT_BASE)); }
 host() { echo "${hosts[$1]:-127.0.0.1}"; }
 group_name() { printf 'RaftNode%02d' "$1"; }
@@ -95,19 +97,25 @@ start_namesrv() {
     echo $! >"$RUN_DIR/namesrv.pid"
 }
 
-# launch ID COMMAND...: returns when it listens or has ended. While a port is in use it is tried again: the replicas' ports
-# lie among those which the kernel lends to outgoing connections, and one may hold them for a moment.
+# listens PORT: somebody does, on this machine (the fourth field of a row is its state, 0A is LISTEN).
+listens() { awk -v port="$(printf ':%04X' "$1")" '$2 ~ port "$" && $4 == "0A" { found = 1 } END { exit !found }' /proc/net/tcp; }
+
+# launch ID COMMAND...: returns when it listens or has ended. A port which is in use though nobody listens on it is held by a
+# connection: it is tried again until that has let go.
 launch() {
-    local id=$1 log=$RUN_DIR/$1.log from tries
+    local id=$1 log=$RUN_DIR/$1.log from until=$((SECONDS + lent_s)) port told=""
     shift
-    for ((tries = 0; tries < port_tries; tries++)); do
+    while :; do
         touch "$log"
         from=$(($(stat -c %s "$log") + 1))
         "$@" </dev/null >>"$log" 2>&1 &
         echo $! >"$RUN_DIR/$id.pid"
         until tail -c "+$from" "$log" | grep -q 'broker started' || ! kill -0 $! 2>/dev/null; do sleep 0.005; done
-        tail -c "+$from" "$log" | grep -q 'is in use' || return 0
-        sleep 0.25
+        port=$(tail -c "+$from" "$log" | sed -n 's/.*port \([0-9]*\) is in use.*/\1/p')
+        [ -n "$port" ] && ! listens "$port" && [ $SECONDS -lt $until ] || return 0
+        [ -n "$told" ] || echo "cluster.sh: port $port is held by an outgoing connection; $id is started when that has let go" >&2
+        told=yes
+        sleep 1
     done
 }
 

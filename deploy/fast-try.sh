@@ -11,4 +11,5 @@ start | stop | status | kill-leader | wipe | leader | restart-dead) ;;
     exit 2
     ;;
 esac
+export REPLICA_PORT=${REPLICA_PORT:-40911}
 exec "$(dirname "$0")/cluster.sh" "$1" --groups 1 --nodes 3 --name fast-try

@@ -2,7 +2,8 @@
 # The quick start as a user types it: start, status, kill-leader, status, stop; data survives; a second start finds it.
 set -euo pipefail
 top=$(cd "$(dirname "$0")/../.." && pwd)
-export PORT_BASE=${PORT_BASE:-1000}
+# Ports of its own, none of them among those that other tests' connections may hold.
+export PORT_BASE=${PORT_BASE:-1000} REPLICA_PORT=20911
 RUN_DIR=$(mktemp -d "${TMPDIR:-/tmp}/fast-try.XXXXXX")
 export RUN_DIR
 trap '"$top/deploy/fast-try.sh" stop; rm -rf "$RUN_DIR"' EXIT
