@@ -47,8 +47,8 @@ struct call {
     /* filled in by whoever sends; lent until `done` */
     struct buf *frame; /* from remoting_encode in REMOTING_BINARY; handed over; its opaque is overwritten */
     uint64_t deadline_ms; /* on the loop's clock */
-    uint32_t
-        answer_ms; /* silence of a replica for so long moves everything to the next; 0: until the deadline */
+    /* Silence of a replica for so long moves everything to the next; 0: until the deadline. */
+    uint32_t answer_ms;
     uint32_t flags;
     call_fn done;
     /* what happened, for words */

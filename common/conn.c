@@ -501,8 +501,8 @@ static void start_connect(struct conn *conn)
         conn_end(conn, ERR_IO);
         return;
     }
-    /* Also when connected at once: on_open must not run inside conn_connect, and the socket is writable then.
-     */
+    /* Also when connected at once: on_open must not run inside conn_connect, and the socket is writable
+     * then. */
     await_writable(conn, true);
 }
 

@@ -20,8 +20,8 @@ struct conn;
 struct listener;
 
 struct conn_ops {
-    /* One whole frame including its 4-byte length; lent for the call. The callee may write to and close conn.
-     */
+    /* One whole frame including its 4-byte length; lent for the call. The callee may write to and close
+     * conn. */
     void (*on_frame)(struct conn *conn, const uint8_t *frame, size_t len);
     /* Connection is established (outgoing: connected; incoming: accepted). May be NULL. */
     void (*on_open)(struct conn *conn);

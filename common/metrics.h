@@ -27,8 +27,8 @@ static inline uint64_t metric_get(metric_t *m)
 }
 
 #define METRIC_BUCKETS 24
-/* Latencies in powers of two from 16 us: bucket i counts values < 16us << i; the last one everything above.
- */
+/* Latencies in powers of two from 16 us: bucket i counts values < 16us << i; the last one everything
+ * above. */
 struct metric_hist {
     metric_t bucket[METRIC_BUCKETS];
     metric_t count, sum_us;

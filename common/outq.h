@@ -24,8 +24,8 @@ struct outq {
 
 void outq_release(struct outq *q);
 void outq_copy(struct outq *q, const void *data, size_t len);
-/* Takes over one reference; offset + len within b. Small parts are copied and the reference dropped at once.
- */
+/* Takes over one reference; offset + len within b. Small parts are copied and the reference dropped at
+ * once. */
 void outq_ref(struct outq *q, struct buf *b, size_t offset, size_t len);
 /* Fill at most `max` vectors with what is first; returns how many and their sum. */
 int outq_vectors(const struct outq *q, struct iovec *iov, int max, size_t *sum);

@@ -22,8 +22,8 @@ struct job {
 };
 
 struct worker;
-/* `threads` 1..8: with more than one, jobs run and finish in any order. Name is for ps(1), at most 15 bytes.
- */
+/* `threads` 1..8: with more than one, jobs run and finish in any order. Name is for ps(1), at most 15
+ * bytes. */
 struct worker *worker_new(struct loop *loop, const char *name, uint32_t threads);
 /* A worker without a thread: submitted jobs wait until `run_one` (returns 0 when none). `on_submit` tells the
  * owner that one more waits. Simulator and tests. */

@@ -152,8 +152,8 @@ const struct topic *front_find_topic(struct front *f, struct request *req, struc
                                      struct str template_topic, int32_t queues);
 /* The same for a consumer group (26 when it may not be created). */
 const struct group *front_find_group(struct front *f, struct request *req, struct str name);
-/* Propose a consumer group and its retry topic when missing; nobody waits (heartbeats). No-op unless serving.
- */
+/* Propose a consumer group and its retry topic when missing; nobody waits (heartbeats). No-op unless
+ * serving. */
 void front_want_group(struct front *f, struct str group, bool retry_topic);
 /* Start of office: propose the system topics that are missing. */
 void front_ensure_system_topics(struct front *f);

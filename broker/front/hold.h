@@ -9,8 +9,8 @@
 
 struct hold *hold_new(struct front *f);
 void hold_free(struct hold *h);
-/* Messages were applied to a queue (called inside apply: only marks; the pulls are answered from hold_run).
- */
+/* Messages were applied to a queue (called inside apply: only marks; the pulls are answered from
+ * hold_run). */
 void hold_on_arrival(struct hold *h, const struct topic *t, uint32_t queue_id, uint64_t max_offset);
 /* Once per turn with applies: run the pulls of the marked queues again. */
 void hold_run(struct hold *h);

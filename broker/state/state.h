@@ -68,11 +68,10 @@ struct state_opts {
 int state_open(const struct state_opts *opts, struct state **out, struct err *err) MUSTCHECK;
 void state_close(struct state *s); /* waits for nothing; flush first if wanted */
 
-/* ---- writing: by the node's apply hook only
- * ---------------------------------------------------------------- */
+/* ---- writing: by the node's apply hook only ---- */
 
-/* Result of one applied entry, for the proposer. `code` 0 or a RocketMQ response code with text in `remark`.
- */
+/* Result of one applied entry, for the proposer. `code` 0 or a RocketMQ response code with text in
+ * `remark`. */
 struct state_result {
     int32_t code;
     const char *remark;
@@ -111,8 +110,7 @@ void state_on_arrival(struct state *s,
                       void (*fn)(void *arg, const struct topic *t, uint32_t queue_id, uint64_t max_offset),
                       void *arg);
 
-/* ---- reading
- * ------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 struct data_version {
     uint64_t state_version, timestamp_ms, counter;

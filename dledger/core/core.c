@@ -27,9 +27,7 @@ uint64_t core_election_due(struct dl_core *core)
     return core->now_ms + core->opts.election_min_ms + next_random(core) % (spread_ms + 1);
 }
 
-/* ---- Changes of role
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- Changes of role ---- */
 
 void core_become_follower(struct dl_core *core, dl_term_t term, dl_peer_t leader)
 {
@@ -79,9 +77,7 @@ struct dl_msg *core_say(struct dl_core *core, enum dl_msg_type type, dl_peer_t t
     return msg;
 }
 
-/* ---- Events
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Events ---- */
 
 static void on_tick(struct dl_core *core, const struct dl_event *event)
 {
@@ -116,8 +112,8 @@ static void on_submit(struct dl_core *core, const struct dl_event *event)
         core_append_own(core, event->count);
 }
 
-/* A report about an entry that is no longer there, or no longer that of this term, is late and means nothing.
- */
+/* A report about an entry that is no longer there, or no longer that of this term, is late and means
+ * nothing. */
 static void on_log_persisted(struct dl_core *core, const struct dl_event *event)
 {
     if (event->index <= core->persisted || event->index > core->trail.last ||
@@ -179,9 +175,7 @@ static void dispatch(struct dl_core *core, const struct dl_event *event)
     handlers[type](core, event);
 }
 
-/* ---- Time
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Time ---- */
 
 /* A learner does not stand, it only no longer claims to know a leader. */
 static void forget_leader(struct dl_core *core)
@@ -220,9 +214,7 @@ static uint64_t next_wake(const struct dl_core *core)
     return core->election_due_ms;
 }
 
-/* ---- The door
- * -----------------------------------------------------------------------------------------------------------------
- */
+/* ---- The door ---- */
 
 /* Terms that the event could add to the trail as new runs, and one for our own NOOP. */
 static uint32_t runs_needed(const struct dl_event *event)
@@ -281,9 +273,7 @@ void dl_core_step(struct dl_core *core, const struct dl_event *event, struct dl_
     core_check(core, &before);
 }
 
-/* ---- Making one
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- Making one ---- */
 
 static bool opts_valid(const struct dl_core_opts *opts)
 {
@@ -349,8 +339,7 @@ void dl_core_free(struct dl_core *core)
     free(core);
 }
 
-/* ---- Facts for the host
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- Facts for the host ---- */
 
 void dl_core_view(const struct dl_core *core, struct dl_core_view *view)
 {

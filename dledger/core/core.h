@@ -41,18 +41,19 @@ struct dl_core; /* opaque; one per group; all calls from one thread */
 struct dl_core_opts {
     dl_peer_t self;
     struct dl_members members; /* contains self */
-    dl_peer_t preferred;   /* leader wished for; DL_NOBODY = none. Yields to log length: the leader hands over
-                              to it only   when its log is complete and it answers */
-    uint64_t seed;         /* for election jitter */
-    uint32_t heartbeat_ms; /* 50; 1..election_min_ms/2 */
+    /* Leader wished for, DL_NOBODY for none. It yields to log length: whoever leads hands over to it only when
+     * its log is complete and it answers. */
+    dl_peer_t preferred;
+    uint64_t seed;            /* for election jitter */
+    uint32_t heartbeat_ms;    /* 50; 1..election_min_ms/2 */
     uint32_t election_min_ms; /* 300 */
     uint32_t election_max_ms; /* 600; > election_min_ms */
     uint32_t window_entries;  /* 4096: most entries in flight to one peer */
     uint32_t window_bytes;    /* 8 MiB: most bytes in flight to one peer; one push may overshoot */
 };
 
-/* A run of entries of one term: [first, next run's first). The log's term history, as the store recovered it.
- */
+/* A run of entries of one term: [first, next run's first). The log's term history, as the store
+ * recovered it. */
 struct dl_term_run {
     dl_index_t first;
     dl_term_t term;
@@ -71,17 +72,22 @@ struct dl_core_start {
 };
 
 enum dl_event_type {
-    DL_EV_TICK = 1, /* time has come (wake_ms) or simply passes */
-    DL_EV_MESSAGE =
-        2, /* msg; for APPEND the host has checked that entry bytes match first..last and gives their terms */
-    DL_EV_SUBMIT =
-        3, /* leader only: `count` new entries are offered; update.append tells whether they were taken */
-    DL_EV_LOG_PERSISTED = 4,  /* the entry `index` of `term`, and all before it, are on disk */
-    DL_EV_HARD_PERSISTED = 5, /* `hard` is on disk */
-    DL_EV_PEER_RESET = 6,     /* the connection to `peer` was reset by its kernel: a hint, never a term */
-    DL_EV_TRANSFER = 7, /* leader: hand over to `peer` (DL_NOBODY = the most advanced voter that answers) */
-    DL_EV_PUSH_UNSENT =
-        8, /* pushes to `peer` were dropped by the transport (connection lost): go back to COMPARE */
+    /* Time has come (wake_ms) or simply passes. */
+    DL_EV_TICK = 1,
+    /* `msg`. For an APPEND the host has checked that the entry bytes match first..last, and gives `terms`. */
+    DL_EV_MESSAGE = 2,
+    /* `count` new entries are offered; the update tells whether they were taken. Only a leader takes any. */
+    DL_EV_SUBMIT = 3,
+    /* The entry `index` of `term`, and all before it, are on disk. */
+    DL_EV_LOG_PERSISTED = 4,
+    /* `hard` is on disk. */
+    DL_EV_HARD_PERSISTED = 5,
+    /* The connection to `peer` was reset by its kernel: a hint, never a term. */
+    DL_EV_PEER_RESET = 6,
+    /* Leader: hand over to `peer`; DL_NOBODY is the most advanced voter that answers. */
+    DL_EV_TRANSFER = 7,
+    /* Pushes to `peer` were dropped by the transport (connection lost): go back to COMPARE. */
+    DL_EV_PUSH_UNSENT = 8,
 };
 
 struct dl_event {
@@ -103,16 +109,18 @@ struct dl_update {
     bool hard_changed;
     struct dl_hard hard;
 
-    dl_index_t
-        truncate_from; /* nonzero: remove entries from this index on, before appending. Never <= commit */
-    dl_index_t append_first; /* nonzero: append entries append_first..append_last: */
-    dl_index_t append_last;  /*   leader: the submitted ones (or its own NOOP when `append_noop`); follower:
-                                those of the message,  of which the leading ones may already be present: start
-                                at append_first */
-    dl_term_t append_term;   /* leader: their term */
-    bool append_noop;        /* the append is this leader's NOOP entry: exactly one, made by the host */
-    bool refused;            /* SUBMIT: not taken (not leader, or transferring); nothing appended.
-                                TRANSFER: not begun (not leader, no such voter, another is under way) */
+    /* Nonzero: remove entries from this index on, before appending. Never <= commit. */
+    dl_index_t truncate_from;
+    /* Nonzero: append entries append_first..append_last. Leader: the submitted ones, in append_term, or with
+     * append_noop its NOOP, one entry made by the host. Follower: those of the message, of which the leading
+     * ones may be present already: start at append_first. */
+    dl_index_t append_first;
+    dl_index_t append_last;
+    dl_term_t append_term;
+    bool append_noop;
+    /* SUBMIT: not taken (not leader, or transferring), nothing appended. TRANSFER: not begun (not leader, no
+     * such voter, another is under way). */
+    bool refused;
 
     struct dl_msg msgs[DL_UPDATE_MSGS_MAX];
     uint32_t msg_count;
@@ -126,9 +134,8 @@ struct dl_update {
     uint64_t wake_ms; /* call again with TICK at this time at the latest */
 };
 
-/* Make a core from options and what recovery found. Both are copied. Returns 0, or ERR_INVALID when they
- * contradict each other
- * (`*out` untouched); out of memory stops the process. Free with dl_core_free. */
+/* Make a core from options and what recovery found; both are copied. Returns 0, or ERR_INVALID when they
+ * contradict each other (`*out` untouched); out of memory stops the process. Free with dl_core_free. */
 int dl_core_new(const struct dl_core_opts *opts, const struct dl_core_start *start,
                 struct dl_core **out) MUSTCHECK;
 void dl_core_free(struct dl_core *core);

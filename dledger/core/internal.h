@@ -5,7 +5,8 @@
  *   core.c      the door: events in, timers, update out; changes of role
  *   vote.c      pre-votes and votes, asking and answering
  *   push.c      the leader's side of replication: compare, push, acknowledgements, commit, heartbeats,
- * check-quorum, lease follow.c    the follower's side: what a push does to the log, what is acknowledged
+ *               check-quorum, lease
+ *   follow.c    the follower's side: what a push does to the log, what is acknowledged
  *   transfer.c  leadership hand-over and the preferred leader
  *   check.c     the invariants, looked at after each step
  *   trail, members, progress   small tables with no idea of Raft
@@ -55,16 +56,15 @@ struct dl_core {
 
     /* Not leading. */
     uint64_t election_due_ms; /* voters: stand for election then */
-    uint64_t
-        loyal_until_ms; /* heard a leader, or may have just before a restart: no vote for others until then */
+    /* We heard a leader, or may have just before a restart: no vote for others until then. */
+    uint64_t loyal_until_ms;
     bool granted[DL_PEERS_MAX]; /* (pre-)candidate: who is for us; ourselves once the vote is durable */
     uint64_t round_ms;          /* precandidate: start of the round */
     dl_index_t verified; /* follower: own log equals the current leader's up to here; never acknowledge or
                             commit beyond */
     dl_index_t acked;    /* follower: newest match told to the current leader */
     uint64_t echo_ms;    /* follower: newest sent_ms of the current leader */
-    bool conflict_waits; /* follower: a conflicting tail is removed as soon as our disk has caught up with it
-                          */
+    bool conflict_waits; /* follower: a conflicting tail is removed once our disk has caught up with it */
 
     /* Leading. */
     dl_index_t term_start; /* our NOOP; 0 when not leading */
@@ -87,8 +87,8 @@ struct dl_core {
 
 /* A random election time-out from now. */
 uint64_t core_election_due(struct dl_core *core);
-/* Follow `leader` (DL_NOBODY: wait for one) in `term` >= the current one. Gives up leadership or candidacy.
- */
+/* Follow `leader` (DL_NOBODY: wait for one) in `term` >= the current one. Gives up leadership or
+ * candidacy. */
 void core_become_follower(struct dl_core *core, dl_term_t term, dl_peer_t leader);
 /* Won: start the term with a NOOP and compare with everybody. */
 void core_become_leader(struct dl_core *core);

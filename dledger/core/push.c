@@ -36,8 +36,7 @@ void push_start(struct dl_core *core)
     core->heartbeat_due_ms = core->now_ms + core->opts.heartbeat_ms;
 }
 
-/* ---- What the majority has done
- * ----------------------------------------------------------------------------------------------- */
+/* ---- What the majority has done ---- */
 
 void push_advance_commit(struct dl_core *core)
 {
@@ -74,9 +73,7 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
            since_ms + core->opts.election_min_ms > now_ms + margin_ms;
 }
 
-/* ---- Answers
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Answers ---- */
 
 static bool answers_probe(const struct progress *progress, const struct dl_msg *msg)
 {
@@ -155,9 +152,7 @@ void push_on_trim(struct dl_core *core)
             progress_compare(&core->progress[i], 0, probe_floor(core, &core->progress[i]));
 }
 
-/* ---- Sending
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Sending ---- */
 
 static bool can_push(const struct dl_core *core, const struct progress *progress)
 {

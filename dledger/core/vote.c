@@ -85,9 +85,7 @@ void vote_on_hard_persisted(struct dl_core *core)
         core_become_leader(core);
 }
 
-/* ---- Answering
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- Answering ---- */
 
 static void answer(struct dl_core *core, const struct dl_msg *request, bool granted)
 {

@@ -177,8 +177,8 @@ static void on_ping(void *arg)
             struct link *link = peer->out[c];
             if (!link || !conn_is_open(link->conn))
                 continue;
-            /* Counted in pings, not in time: after we were stopped ourselves the first look is not the last.
-             */
+            /* Counted in pings, not in time: after we were stopped ourselves the first look is not the
+             * last. */
             uint64_t read_ms = conn_last_read_ms(link->conn);
             link->pings_missed = read_ms == link->seen_read_ms ? link->pings_missed + 1 : 0;
             link->seen_read_ms = read_ms;

@@ -68,8 +68,8 @@ struct dl_store_opts {
     const char *group;      /* dLegerGroup; a directory of another group is refused (ERR_FOREIGN) */
     dl_peer_t self;         /* a directory of another replica is refused (ERR_FOREIGN) */
     uint64_t segment_bytes; /* 64 MiB; 64 KiB at least (tests) */
-    uint64_t
-        cache_bytes; /* 8 MiB: newest records kept in memory; everything not yet applied is always kept */
+    /* 8 MiB: newest records kept in memory; what is not yet applied is kept always. */
+    uint64_t cache_bytes;
     struct worker *flush, *meta, *read;
     void (*on_persisted)(void *arg, dl_index_t index,
                          dl_term_t term);            /* loop thread: all up to index are durable */
@@ -120,8 +120,8 @@ void dl_store_cork(struct dl_store *s, bool corked);
  * appended later is reported persisted. */
 void dl_store_truncate(struct dl_store *s, dl_index_t from);
 
-/* Start making term and vote durable; on_hard follows. Later calls overtake earlier ones that have not begun.
- */
+/* Start making term and vote durable; on_hard follows. Later calls overtake earlier ones that have not
+ * begun. */
 void dl_store_save_hard(struct dl_store *s, struct dl_hard hard);
 
 /* Tell what is applied (bounds the cache's pinned part) and what is committed (stored lazily with the next

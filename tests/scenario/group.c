@@ -94,8 +94,7 @@ static void say(struct group *g, const char *fmt, ...)
     g->story[g->story_len] = 0;
 }
 
-/* ---- Checks
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Checks ---- */
 
 static void check_leader(struct group *g, const struct replica *r)
 {
@@ -164,8 +163,7 @@ void group_check_logs(const struct group *g)
         }
 }
 
-/* ---- The host's duties
- * ------------------------------------------------------------------------------------- */
+/* ---- The host's duties ---- */
 
 static dl_term_t *copy_terms(const dl_term_t *log, dl_index_t first, dl_index_t last)
 {
@@ -291,8 +289,7 @@ static void step(struct group *g, dl_peer_t peer, struct dl_event event, const s
     check_leases(g);
 }
 
-/* ---- Life of replicas
- * -------------------------------------------------------------------------------------- */
+/* ---- Life of replicas ---- */
 
 static void start(struct group *g, struct replica *r)
 {
@@ -406,8 +403,7 @@ void group_restart(struct group *g, dl_peer_t peer)
     start(g, r);
 }
 
-/* ---- Disk
- * -------------------------------------------------------------------------------------------------- */
+/* ---- Disk ---- */
 
 uint32_t group_writes(const struct group *g, dl_peer_t peer)
 {
@@ -483,8 +479,7 @@ void group_report_log(struct group *g, dl_peer_t peer)
     }
 }
 
-/* ---- Network
- * ----------------------------------------------------------------------------------------------- */
+/* ---- Network ---- */
 
 uint32_t group_packets(const struct group *g)
 {
@@ -573,8 +568,7 @@ void group_cut(struct group *g, dl_peer_t from, dl_peer_t to, bool cut)
     g->cut[from][to] = cut;
 }
 
-/* ---- Inputs
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Inputs ---- */
 
 void group_advance(struct group *g, uint64_t ms)
 {
@@ -646,8 +640,7 @@ void group_run(struct group *g, uint64_t ms)
     }
 }
 
-/* ---- Facts
- * ------------------------------------------------------------------------------------------------- */
+/* ---- Facts ---- */
 
 uint32_t group_size(const struct group *g)
 {

@@ -83,8 +83,8 @@ void group_drop(struct group *g, uint32_t number);
 void group_cut(struct group *g, dl_peer_t from, dl_peer_t to,
                bool cut); /* what is sent on a cut link is lost */
 
-/* Everything that can happen at this instant happens: disks, messages. False when it does not come to rest.
- */
+/* Everything that can happen at this instant happens: disks, messages. False when it does not come to
+ * rest. */
 bool group_settle(struct group *g);
 /* Let `ms` pass with everybody awake and everything delivered at once. */
 void group_run(struct group *g, uint64_t ms);

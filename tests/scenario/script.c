@@ -82,8 +82,7 @@ static struct link link_of(const struct script *s)
     return link;
 }
 
-/* ---- Commands
- * ---------------------------------------------------------------------------------------------- */
+/* ---- Commands ---- */
 
 static void do_group(struct script *s)
 {
@@ -331,8 +330,7 @@ static const struct {
     {"queue", do_queue},       {"hang", do_hang},   {"unhang", do_unhang},
 };
 
-/* ---- Transcript
- * -------------------------------------------------------------------------------------------- */
+/* ---- Transcript ---- */
 
 static void run_command(struct script *s, char *text)
 {

@@ -44,8 +44,7 @@ static dl_peer_t any_peer(struct chaos *c)
     return (dl_peer_t)draw(c, c->size) + 1;
 }
 
-/* ---- What can happen
- * --------------------------------------------------------------------------------------- */
+/* ---- What can happen ---- */
 
 static void pass_time(struct chaos *c)
 {

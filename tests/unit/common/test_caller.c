@@ -242,8 +242,8 @@ END_TEST
 
 START_TEST(test_deadlines_in_their_order)
 {
-    /* Silent ones end in order of their deadlines, not of their sending; an answered one does not end again.
-     */
+    /* Silent ones end in order of their deadlines, not of their sending; an answered one does not end
+     * again. */
     struct end ends[4] = {0};
     ask(CODE_SILENT, "", 120, on_end, &ends[0]);
     ask(CODE_SILENT, "", 40, on_end, &ends[1]);

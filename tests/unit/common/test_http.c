@@ -1,5 +1,5 @@
-/* test_http.c - routes, parameters, HEAD, refusals and limits of the HTTP door, seen through plain sockets.
- */
+/* test_http.c - routes, parameters, HEAD, refusals and limits of the HTTP door, seen through plain
+ * sockets. */
 #include <arpa/inet.h>
 #include <check.h>
 #include <errno.h>
