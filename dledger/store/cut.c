@@ -13,7 +13,7 @@
 #define ZERO_PIECE_BYTES (64u * 1024)
 #define ZERO_PIECES      16
 
-static const uint8_t zero_piece[ZERO_PIECE_BYTES];
+static const uint8_t zero_piece[ZERO_PIECE_BYTES] __attribute__((aligned(DISK_BLOCK)));
 
 int cut_zero(struct disk *disk, int fd, uint64_t offset, uint64_t len)
 {

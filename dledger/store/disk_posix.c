@@ -29,11 +29,22 @@ static int result(int rc)
     return rc < 0 ? -errno : rc;
 }
 
-static int posix_open(struct disk *d, const char *path, bool create)
+static int open_with(struct disk *d, const char *path, int flags)
 {
     char full[PATH_BYTES];
     int rc = full_path(d, path, full);
-    return rc != 0 ? rc : result(open(full, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0644));
+    return rc != 0 ? rc : result(open(full, O_RDWR | O_CLOEXEC | flags, 0644));
+}
+
+static int posix_open(struct disk *d, const char *path, bool create)
+{
+    return open_with(d, path, create ? O_CREAT : 0);
+}
+
+static int posix_open_direct(struct disk *d, const char *path, bool create)
+{
+    int fd = open_with(d, path, O_DIRECT | (create ? O_CREAT : 0));
+    return fd == -EINVAL ? posix_open(d, path, create) : fd; /* a file system without direct writes */
 }
 
 static int posix_close(struct disk *d, int fd)
@@ -205,6 +216,7 @@ static int posix_drop_cache(struct disk *d, int fd)
 
 static const struct disk_ops posix_ops = {
     .open = posix_open,
+    .open_direct = posix_open_direct,
     .close = posix_close,
     .size = posix_size,
     .pread = posix_pread,

@@ -1,19 +1,18 @@
 /*
- * flusher.c - the way of records to the disk: everything that waits, one write per segment, one fdatasync,
- * then the report.
+ * flusher.c - the way of records to the disk: everything that waits, written per segment, one fdatasync, then
+ * the report.
  *
- * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX), and while it
- * waits for the disk the next batch gathers. Two job structs exist so that the worker begins the next batch
- * without waiting for the loop to take the report of the last one.
+ * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX) to the disk in whole
+ * blocks (blocks.h), and while it waits for the disk the next batch gathers. Two job structs exist so that the
+ * worker begins the next batch without waiting for the loop to take the report of the last one.
  *
  * Invariants:
  *   - A batch is written only after the one before it is durable; its flush mark says so (segment.h).
  *   - A segment file is synced, named and its directory entry durable before a record in it is reported.
  *   - What is reported persisted was covered by an fdatasync that returned 0; a failure ends the store,
- *   nothing is retried.
+ *     nothing is retried.
  */
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,6 @@
 #include "dledger/store/internal.h"
 
 #define QUEUE_START 256u
-#define IOV_COUNT   IOV_MAX
 
 /* ---- queue (mutex held) ---- */
 
@@ -99,7 +97,7 @@ static int fail(struct dl_store *s, const struct segment *seg, const char *what,
 static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
 {
     const struct disk_ops *ops = s->disk->ops;
-    uint8_t head[SEGMENT_HEAD_BYTES];
+    _Alignas(DISK_BLOCK) uint8_t head[SEGMENT_HEAD_BYTES];
     char spare[SEGMENT_PATH_MAX], path[SEGMENT_PATH_MAX];
     struct iovec iov = {head, sizeof(head)};
     uint32_t id;
@@ -115,7 +113,7 @@ static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
     uint64_t stretch =
         s->opts.segment_bytes < STORE_FIRST_STRETCH ? s->opts.segment_bytes : STORE_FIRST_STRETCH;
     if (*size < stretch) {
-        uint64_t from = *size > SEGMENT_HEAD_BYTES ? *size : SEGMENT_HEAD_BYTES;
+        uint64_t from = *size > SEGMENT_HEAD_BYTES ? blocks_round_up(*size) : SEGMENT_HEAD_BYTES;
         rc = cut_zero(s->disk, fd, from, stretch - from);
         if (rc < 0)
             return fail(s, seg, "zero-fill", rc);
@@ -130,46 +128,50 @@ static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
     return fd;
 }
 
+/* Open the segment's file for writing; its descriptor. */
+static int reopen_file(struct dl_store *s, struct segment *seg, uint64_t *size)
+{
+    char path[SEGMENT_PATH_MAX];
+    segment_path(path, seg->head.first_pos);
+    int fd = s->disk->ops->open_direct(s->disk, path, false);
+    int64_t n = fd < 0 ? fd : s->disk->ops->size(s->disk, fd);
+    if (n < 0)
+        return fail(s, seg, "open", n);
+    *size = blocks_round_up((uint64_t)n);
+    return fd;
+}
+
 /* Make `seg` the segment being written. */
 static int switch_to(struct dl_store *s, struct segment *seg)
 {
     uint64_t size;
-    int fd;
     if (seg == s->writing)
         return 0;
-    if (seg->created) {
-        char path[SEGMENT_PATH_MAX];
-        segment_path(path, seg->head.first_pos);
-        fd = files_pin(&s->files, &seg->file, path);
-        int64_t n = fd < 0 ? fd : s->disk->ops->size(s->disk, fd);
-        if (n < 0)
-            return fail(s, seg, "open", n);
-        size = (uint64_t)n;
-    } else {
-        fd = make_file(s, seg, &size);
-        if (fd < 0)
-            return fd;
-        files_adopt(&s->files, &seg->file, fd);
-        seg->created = true;
-    }
+    int fd = seg->created ? reopen_file(s, seg, &size) : make_file(s, seg, &size);
+    if (fd < 0)
+        return fd;
+    seg->created = true;
     pthread_mutex_lock(&s->mutex);
     while (s->live.claimed)
         pthread_cond_wait(&s->changed, &s->mutex);
     s->live.seg = seg;
+    s->live.fd = fd;
     s->live.size = size;
     s->live.head = SEGMENT_HEAD_BYTES;
     s->live.cap = s->opts.segment_bytes;
     pthread_mutex_unlock(&s->mutex);
-    if (s->writing)
-        files_unpin(&s->files, &s->writing->file);
+    if (s->blocks.fd >= 0)
+        s->disk->ops->close(s->disk, s->blocks.fd);
+    blocks_use(&s->blocks, fd);
     s->writing = seg;
     return 0;
 }
 
-/* Announce that file bytes up to `end` are about to be written; waits while the zero job fills some of
- * them. */
+/* Announce that file bytes up to `end`, and the rest of its block, are about to be written; waits while the zero
+ * job fills some of them. */
 static void claim_live(struct dl_store *s, uint64_t end)
 {
+    end = blocks_round_up(end);
     pthread_mutex_lock(&s->mutex);
     while (s->live.claimed && end > s->live.size)
         pthread_cond_wait(&s->changed, &s->mutex);
@@ -182,11 +184,11 @@ static void claim_live(struct dl_store *s, uint64_t end)
 static int write_mark(struct dl_store *s, struct segment *seg, const struct segment_mark *mark)
 {
     uint8_t bytes[SEGMENT_MARK_BYTES];
-    struct iovec iov = {bytes, sizeof(bytes)};
     segment_mark_encode(bytes, s->salt, mark);
-    int64_t rc =
-        s->disk->ops->pwritev(s->disk, seg->file.fd, &iov, 1, segment_offset(seg->head.first_pos, mark->end));
-    return rc < 0 ? fail(s, seg, "write", rc) : 0;
+    int rc = blocks_seek(&s->blocks, segment_offset(seg->head.first_pos, mark->end));
+    rc = rc != 0 ? rc : blocks_put(&s->blocks, bytes, sizeof(bytes));
+    rc = rc != 0 ? rc : blocks_end(&s->blocks);
+    return rc != 0 ? fail(s, seg, "write", rc) : 0;
 }
 
 static bool nothing_waits(struct dl_store *s)
@@ -197,29 +199,18 @@ static bool nothing_waits(struct dl_store *s)
     return empty;
 }
 
-/* Write the items (all of one segment, one behind the other) and the mark, IOV_COUNT pieces at a time. */
+/* Write the items (all of one segment, one behind the other) and the mark. */
 static int write_items(struct dl_store *s, struct segment *seg, const struct item *items, uint32_t count,
                        const struct segment_mark *mark)
 {
-    struct iovec iov[IOV_COUNT];
     uint8_t mark_bytes[SEGMENT_MARK_BYTES];
-    uint64_t offset = segment_offset(seg->head.first_pos, items[0].pos), bytes = 0;
-    int n = 0;
     segment_mark_encode(mark_bytes, s->salt, mark);
-    for (uint32_t i = 0; i <= count; i++) {
-        iov[n] = i < count ? (struct iovec){items[i].buf->data + items[i].offset, items[i].len}
-                           : (struct iovec){mark_bytes, sizeof(mark_bytes)};
-        bytes += iov[n++].iov_len;
-        if (n < IOV_COUNT && i < count)
-            continue;
-        int64_t rc = s->disk->ops->pwritev(s->disk, seg->file.fd, iov, n, offset);
-        if (rc < 0)
-            return fail(s, seg, "write", rc);
-        offset += bytes;
-        bytes = 0;
-        n = 0;
-    }
-    return 0;
+    int rc = blocks_seek(&s->blocks, segment_offset(seg->head.first_pos, items[0].pos));
+    for (uint32_t i = 0; i < count && rc == 0; i++)
+        rc = blocks_put(&s->blocks, items[i].buf->data + items[i].offset, items[i].len);
+    rc = rc != 0 ? rc : blocks_put(&s->blocks, mark_bytes, sizeof(mark_bytes));
+    rc = rc != 0 ? rc : blocks_end(&s->blocks);
+    return rc != 0 ? fail(s, seg, "write", rc) : 0;
 }
 
 static int write_run(struct dl_store *s, struct flush_job *fj, const struct item *items, uint32_t count,
@@ -235,7 +226,7 @@ static int write_run(struct dl_store *s, struct flush_job *fj, const struct item
     if ((rc = write_items(s, seg, items, count, &mark)) != 0)
         return rc;
     uint64_t began_us = s->opts.on_fsync ? clock_mono_us() : 0;
-    if ((rc = s->disk->ops->fdatasync(s->disk, seg->file.fd)) != 0)
+    if ((rc = s->disk->ops->fdatasync(s->disk, s->blocks.fd)) != 0)
         return fail(s, seg, "fdatasync", rc);
     fj->us += s->opts.on_fsync ? clock_mono_us() - began_us : 0;
     fj->bytes += mark.end - mark.start;
@@ -262,11 +253,17 @@ static int run_cut(struct dl_store *s, const struct item *item)
     for (uint32_t i = 0; i < cut->dead_count; i++)
         if (cut->dead[i]->created)
             dead[count++] = cut->dead[i]->head.first_pos;
+    char path[SEGMENT_PATH_MAX];
+    segment_path(path, seg->head.first_pos);
     claim_live(s, segment_offset(seg->head.first_pos, cut->intent.end));
-    if ((rc = meta_cut_write(&s->meta, &cut->intent)) != 0 ||
-        (rc = cut_finish(s, seg->file.fd, &cut->intent, dead, count)) != 0)
-        return fail(s, seg, "truncation", rc);
-    return 0;
+    int fd = files_pin(&s->files, &seg->file, path);
+    if (fd < 0)
+        return fail(s, seg, "open", fd);
+    if ((rc = meta_cut_write(&s->meta, &cut->intent)) == 0)
+        rc = cut_finish(s, fd, &cut->intent, dead, count);
+    files_unpin(&s->files, &seg->file);
+    blocks_use(&s->blocks, s->blocks.fd);
+    return rc != 0 ? fail(s, seg, "truncation", rc) : 0;
 }
 
 static void flush_run(struct job *job)
@@ -349,6 +346,7 @@ static void flush_done(struct job *job)
 
 void flush_init(struct dl_store *s)
 {
+    blocks_init(&s->blocks, s->disk);
     for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++) {
         s->flush_jobs[i].s = s;
         s->flush_jobs[i].job.run = flush_run;
@@ -361,6 +359,7 @@ void flush_release(struct dl_store *s)
     for (uint32_t i = 0; i < s->queue.count; i++)
         buf_unref(s->queue.items[i].buf);
     release_cuts(s, &s->queue);
+    blocks_release(&s->blocks);
     free(s->queue.items);
     for (uint32_t i = 0; i < STORE_FLUSH_JOBS; i++) {
         release_cuts(s, &s->flush_jobs[i].taken);

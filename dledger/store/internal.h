@@ -4,8 +4,9 @@
  * Who owns what:
  *   loop      - everything not named below: segment list, term runs, cache, jobs while not submitted
  *   mutex     - queue, spares, live, failed, closing, running, sparse arrays, pending hard state: touched by
- *   loop and workers, never across a disk call flush     - the flush worker alone: the segment being written
- *   (flusher.c) files.c   - has its own mutex over descriptors
+ *               loop and workers, never across a disk call
+ *   flush     - the flush worker alone: the segment being written (flusher.c)
+ *   files.c   - has its own mutex over descriptors
  *
  * Every job begins with store_enter and ends with store_leave, so that close can wait for those that run; one
  * that starts after close does nothing. The memory of the store goes when close was called and the last job
@@ -16,6 +17,7 @@
 
 #include <pthread.h>
 
+#include "dledger/store/blocks.h"
 #include "dledger/store/cache.h"
 #include "dledger/store/files.h"
 #include "dledger/store/meta.h"
@@ -90,7 +92,7 @@ struct queue {
 
 struct spare {
     uint32_t id;
-    int fd;
+    int fd; /* direct */
     uint64_t size;
     bool claimed; /* the zero job works on it */
 };
@@ -162,9 +164,10 @@ struct dl_store {
     uint32_t spare_count, spare_next_id;
     struct {
         struct segment *seg;
+        int fd; /* that of `blocks` */
         uint64_t size, head, cap;
         bool claimed;
-    } live;             /* file being written; offsets in it */
+    } live;             /* file being written; offsets in it are multiples of DISK_BLOCK */
     bool spares_broken; /* making one failed: no more tries */
     bool failed, closing;
     uint32_t running;
@@ -173,7 +176,8 @@ struct dl_store {
     uint64_t hard_reported;        /* loop: number */
 
     /* Flush worker alone. */
-    struct segment *writing; /* pinned */
+    struct segment *writing;
+    struct blocks blocks; /* has its file open, direct */
 };
 
 /* logstore.c */
@@ -220,16 +224,17 @@ int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_
 /* Zero the segment's file from behind mark->end up to the position `end`, with the mark at mark->end. Not
  * synced. */
 int cut_erase(struct dl_store *s, int fd, dl_pos_t first_pos, const struct segment_mark *mark, dl_pos_t end);
-/* Zero file bytes [offset, offset + len). */
+/* Zero file bytes [offset, offset + len), whole blocks when the handle is direct. */
 int cut_zero(struct disk *disk, int fd, uint64_t offset, uint64_t len);
 
 /* spare.c */
 void spare_init(struct dl_store *s);
-void spare_start(struct dl_store *s);                             /* loop: zero ahead when it is time */
-void spare_retire(struct dl_store *s, struct segment *seg);       /* loop: a trimmed segment */
-void spare_retire_next(struct dl_store *s);                       /* loop: when a reader let go of one */
-void spare_release(struct dl_store *s);                           /* at close: the descriptors */
-int spare_take(struct dl_store *s, uint32_t *id, uint64_t *size); /* flush worker: a descriptor, or -errno */
+void spare_start(struct dl_store *s);                       /* loop: zero ahead when it is time */
+void spare_retire(struct dl_store *s, struct segment *seg); /* loop: a trimmed segment */
+void spare_retire_next(struct dl_store *s);                 /* loop: when a reader let go of one */
+void spare_release(struct dl_store *s);                     /* at close: the descriptors */
+int spare_take(struct dl_store *s, uint32_t *id,
+               uint64_t *size); /* flush worker: a direct handle, or -errno */
 
 /* hard.c */
 void hard_init(struct dl_store *s);

@@ -492,6 +492,7 @@ int dl_store_open(const struct dl_store_opts *opts, struct dl_store **out, struc
     struct dl_store *s = calloc(1, sizeof(*s));
     ENSURE(s != NULL);
     s->opts = *opts;
+    s->opts.segment_bytes = opts->segment_bytes / DISK_BLOCK * DISK_BLOCK;
     strcpy(s->group, opts->group);
     s->opts.group = s->group;
     s->salt = record_salt(s->group);
@@ -526,6 +527,8 @@ void dl_store_close(struct dl_store *s)
     buf_unref(s->replay.buf);
     s->replay.buf = NULL;
     spare_release(s);
+    if (s->blocks.fd >= 0)
+        s->disk->ops->close(s->disk, s->blocks.fd);
     meta_close(&s->meta);
     files_release(&s->files);
     if (s->lock_fd >= 0)

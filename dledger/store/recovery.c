@@ -80,11 +80,11 @@ static void adopt_spares(struct dl_store *s, const struct listing *l)
     for (uint32_t i = 0; i < l->spare_count; i++) {
         char path[SEGMENT_PATH_MAX];
         segment_spare_path(path, l->spares[i]);
-        int fd = s->disk->ops->open(s->disk, path, false);
+        int fd = s->disk->ops->open_direct(s->disk, path, false);
         int64_t size = fd < 0 ? fd : s->disk->ops->size(s->disk, fd);
         if (size >= 0)
-            s->spares[s->spare_count++] =
-                (struct spare){.id = l->spares[i], .fd = fd, .size = (uint64_t)size};
+            s->spares[s->spare_count++] = (struct spare){
+                .id = l->spares[i], .fd = fd, .size = (uint64_t)size / DISK_BLOCK * DISK_BLOCK};
         else if (fd >= 0)
             s->disk->ops->close(s->disk, fd);
     }

@@ -60,6 +60,7 @@ static bool claim(struct dl_store *s, struct piece *p)
     memset(p, 0, sizeof(*p));
     if (live_wants(s)) {
         p->live = s->live.seg;
+        p->fd = s->live.fd; /* it stays the file being written while a piece of it is claimed */
         p->offset = s->live.size;
         p->len = min_u64(STORE_LIVE_CHUNK, s->live.cap - s->live.size);
         s->live.claimed = true;
@@ -102,7 +103,7 @@ static void spare_make(struct dl_store *s)
         return;
     char path[SEGMENT_PATH_MAX];
     segment_spare_path(path, id);
-    int fd = s->disk->ops->open(s->disk, path, true);
+    int fd = s->disk->ops->open_direct(s->disk, path, true);
     pthread_mutex_lock(&s->mutex);
     bool keep = fd >= 0 && s->spare_count < STORE_SPARES_MAX;
     if (keep)
@@ -167,10 +168,6 @@ static void zero_run(struct job *job)
     spare_make(s);
     pthread_mutex_lock(&s->mutex);
     bool some = claim(s, &p);
-    /* Pinned by the flusher as long as it is the file being written, and it stays that while a piece is
-     * claimed. */
-    if (some && p.live)
-        p.fd = p.live->file.fd;
     pthread_mutex_unlock(&s->mutex);
     if (some) {
         int rc = cut_zero(s->disk, p.fd, p.offset, p.len);
@@ -230,7 +227,7 @@ int spare_take(struct dl_store *s, uint32_t *id, uint64_t *size)
         return fd;
     char path[SEGMENT_PATH_MAX];
     segment_spare_path(path, *id);
-    return s->disk->ops->open(s->disk, path, true);
+    return s->disk->ops->open_direct(s->disk, path, true);
 }
 
 /* ---- trimmed segments ---- */
@@ -247,7 +244,7 @@ static void retire_run(struct job *job)
     segment_index_path(path, seg->head.first_pos);
     int rc = ops->unlink(s->disk, path);
     segment_path(path, seg->head.first_pos);
-    int fd = ops->open(s->disk, path, false);
+    int fd = ops->open_direct(s->disk, path, false);
     int64_t size = fd < 0 ? fd : ops->size(s->disk, fd);
     pthread_mutex_lock(&s->mutex);
     bool keep = size > 0 && (uint64_t)size <= 2 * s->opts.segment_bytes && s->spare_count < STORE_SPARES_MAX;
@@ -262,7 +259,8 @@ static void retire_run(struct job *job)
     pthread_mutex_lock(&s->mutex);
     keep = keep && rc == 0 && s->spare_count < STORE_SPARES_MAX;
     if (keep)
-        s->spares[s->spare_count++] = (struct spare){.id = id, .fd = fd, .size = (uint64_t)size};
+        s->spares[s->spare_count++] =
+            (struct spare){.id = id, .fd = fd, .size = (uint64_t)size / DISK_BLOCK * DISK_BLOCK};
     pthread_mutex_unlock(&s->mutex);
     if (fd >= 0 && !keep)
         ops->close(s->disk, fd);

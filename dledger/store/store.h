@@ -2,7 +2,7 @@
  * store.h - the door of the log on disk: segments, hard state, the flusher, recovery.
  *
  * One store per replica, owned by the loop thread (dledger/node.c). All disk work after open runs in jobs on
- * two workers: `flush` (records; one job takes everything that waits, one pwritev per segment, one fdatasync,
+ * two workers: `flush` (records; one job takes everything that waits, written per segment, one fdatasync,
  * then the report) and `meta` (term and vote, so that votes never queue behind data), plus `read` for cold
  * bytes and for preparing segments. With manual workers (common/worker.h) and another disk the same code runs
  * in the simulator.

@@ -20,6 +20,7 @@ struct inode {
     uint64_t size, cap, durable_size;
     uint8_t **medium; /* per sector: what the medium holds while it differs in being unsynced; NULL: synced */
     uint64_t sectors; /* length of medium */
+    bool cold;        /* not in the page cache, which holds files whole or not at all */
 };
 
 struct name {
@@ -45,7 +46,7 @@ struct fakedisk {
     unsigned change_count, change_cap;
     struct {
         struct inode *inode;
-        bool is_lock;
+        bool is_lock, direct;
     } handles[HANDLES_MAX];
     bool locked;
     bool off;
@@ -252,6 +253,7 @@ static int handle_new(struct fakedisk *f, struct inode *inode, bool is_lock)
             continue;
         f->handles[i].inode = inode_ref(inode);
         f->handles[i].is_lock = is_lock;
+        f->handles[i].direct = false;
         return (int)i;
     }
     return -EMFILE;
@@ -292,6 +294,14 @@ static int fake_open(struct disk *d, const char *path, bool create)
     return rc != 0 ? rc : handle_new(fake(d), inode, false);
 }
 
+static int fake_open_direct(struct disk *d, const char *path, bool create)
+{
+    int fd = fake_open(d, path, create);
+    if (fd >= 0)
+        fake(d)->handles[fd].direct = true;
+    return fd;
+}
+
 static int fake_close(struct disk *d, int fd)
 {
     struct fakedisk *f = fake(d);
@@ -310,22 +320,34 @@ static int64_t fake_size(struct disk *d, int fd)
     return i ? (int64_t)i->size : -EBADF;
 }
 
+/* What O_DIRECT asks for. */
+static void check_direct(const struct fakedisk *f, int fd, const void *data, size_t len, uint64_t offset)
+{
+    if (f->handles[fd].direct)
+        ENSURE((uintptr_t)data % DISK_BLOCK == 0 && len % DISK_BLOCK == 0 && offset % DISK_BLOCK == 0);
+}
+
 static int64_t fake_pread(struct disk *d, int fd, void *data, size_t len, uint64_t offset)
 {
     struct inode *i = handle_inode(fake(d), fd);
     int rc = step(fake(d), FAKEDISK_READ, false);
     if (rc != 0 || !i)
         return rc != 0 ? rc : -EBADF;
+    check_direct(fake(d), fd, data, len, offset);
     if (offset >= i->size)
         return 0;
     if (len > i->size - offset)
         len = i->size - offset;
     memcpy(data, i->data + offset, len);
+    i->cold = fake(d)->handles[fd].direct;
     return (int64_t)len;
 }
 
 static int64_t fake_pread_nowait(struct disk *d, int fd, void *data, size_t len, uint64_t offset)
 {
+    struct inode *i = handle_inode(fake(d), fd);
+    if (i && i->cold)
+        return -EAGAIN;
     int64_t n = fake_pread(d, fd, data, len, offset);
     return n == (int64_t)len ? n : -EAGAIN;
 }
@@ -357,7 +379,9 @@ static int64_t fake_pwritev(struct disk *d, int fd, const struct iovec *iov, int
     if (rc != 0 || !i)
         return rc != 0 ? rc : -EBADF;
     int64_t total = 0;
+    i->cold = f->handles[fd].direct;
     for (int v = 0; v < count; v++) {
+        check_direct(f, fd, iov[v].iov_base, iov[v].iov_len, offset + (uint64_t)total);
         inode_write(i, iov[v].iov_base, iov[v].iov_len, offset + (uint64_t)total);
         total += (int64_t)iov[v].iov_len;
     }
@@ -486,6 +510,7 @@ static int64_t fake_free_bytes(struct disk *d)
 
 static const struct disk_ops fake_ops = {
     .open = fake_open,
+    .open_direct = fake_open_direct,
     .close = fake_close,
     .size = fake_size,
     .pread = fake_pread,
