@@ -1,11 +1,11 @@
 /*
  * blocks.h - the end of the file being written, in whole blocks.
  *
- * A log appends bytes; a disk takes blocks. Bytes are gathered in an aligned stage and written DISK_BLOCK at a
- * time through a handle that goes past the page cache (disk.h, open_direct): no second copy there, no pages to
- * be found for data that is rarely read again, no read of a block of which only a part is new. The last block
- * of a write is filled up with zeros, and kept, because the next write begins in it: the bytes it already held
- * are written again as they are. Whoever reads uses an ordinary handle.
+ * A log appends bytes; a disk takes blocks. Bytes are gathered in an aligned stage and written DISK_BLOCK
+ * at a time through a handle that goes past the page cache (disk.h, open_direct): no second copy there, no
+ * pages to be found for data that is rarely read again, no read of a block of which only a part is new. The
+ * last block of a write is filled up with zeros, and kept, because the next write begins in it: the bytes
+ * it already held are written again as they are. Whoever reads uses an ordinary handle.
  *
  * One thread at a time (the flush worker).
  */
@@ -30,11 +30,11 @@ void blocks_init(struct blocks *b, struct disk *disk);
 /* Frees the stage, closes nothing. */
 void blocks_release(struct blocks *b);
 
-/* Write to `fd` from now on (from open_direct; stays the caller's). Also to be called when the file was changed
- * by another way: what is known of it is forgotten. */
+/* Write to `fd` from now on (from open_direct; stays the caller's). Also to be called when the file was
+ * changed by another way: what is known of it is forgotten. */
 void blocks_use(struct blocks *b, int fd);
-/* The next byte goes to file offset `offset`; what stands in its block before it stays, what stands behind the
- * end of the write within its last block becomes zero. 0 or -errno (it may have to read the block). */
+/* The next byte goes to file offset `offset`; what stands in its block before it stays, what stands behind
+ * the end of the write within its last block becomes zero. 0 or -errno (it may have to read the block). */
 int blocks_seek(struct blocks *b, uint64_t offset) MUSTCHECK;
 /* Stage bytes; writes whenever the stage is full. 0 or -errno. */
 int blocks_put(struct blocks *b, const void *data, size_t len) MUSTCHECK;

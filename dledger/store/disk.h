@@ -19,8 +19,8 @@ struct disk;
 
 struct disk_ops {
     int (*open)(struct disk *d, const char *path, bool create); /* read-write; returns a handle >= 0 */
-    /* A handle that goes past the page cache where the file system can do that. Offsets, lengths and memory of
-     * its reads and writes are multiples of DISK_BLOCK. Ordinary handles see what it writes. */
+    /* A handle that goes past the page cache where the file system can do that. Offsets, lengths and memory
+     * of its reads and writes are multiples of DISK_BLOCK. Ordinary handles see what it writes. */
     int (*open_direct)(struct disk *d, const char *path, bool create);
     int (*close)(struct disk *d, int fd);
     int64_t (*size)(struct disk *d, int fd);

@@ -2,9 +2,9 @@
  * flusher.c - the way of records to the disk: everything that waits, written per segment, one fdatasync, then
  * the report.
  *
- * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX) to the disk in whole
- * blocks (blocks.h), and while it waits for the disk the next batch gathers. Two job structs exist so that the
- * worker begins the next batch without waiting for the loop to take the report of the last one.
+ * The loop pushes items into a queue; a flush job takes what waits (up to STORE_FLUSH_MAX) to the disk in
+ * whole blocks (blocks.h), and while it waits for the disk the next batch gathers. Two job structs exist so
+ * that the worker begins the next batch without waiting for the loop to take the report of the last one.
  *
  * Invariants:
  *   - A batch is written only after the one before it is durable; its flush mark says so (segment.h).
@@ -167,8 +167,8 @@ static int switch_to(struct dl_store *s, struct segment *seg)
     return 0;
 }
 
-/* Announce that file bytes up to `end`, and the rest of its block, are about to be written; waits while the zero
- * job fills some of them. */
+/* Announce that file bytes up to `end`, and the rest of its block, are about to be written; waits while the
+ * zero job fills some of them. */
 static void claim_live(struct dl_store *s, uint64_t end)
 {
     end = blocks_round_up(end);

@@ -1,4 +1,4 @@
-/* test_blocks.c - bytes put at any place come to stand there, in whole blocks, and nothing before them changes. */
+/* test_blocks.c - bytes put at any place come to stand there, in whole blocks; nothing before them changes. */
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
