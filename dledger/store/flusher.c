@@ -92,22 +92,29 @@ static int fail(struct dl_store *s, const struct segment *seg, const char *what,
     return (int)rc;
 }
 
+static int64_t write_head(struct dl_store *s, const struct segment *seg, int fd)
+{
+    struct iovec iov = {aligned_alloc(DISK_BLOCK, SEGMENT_HEAD_BYTES), SEGMENT_HEAD_BYTES};
+    ENSURE(iov.iov_base != NULL);
+    segment_head_encode(iov.iov_base, s->group, &seg->head);
+    int64_t rc = s->disk->ops->pwritev(s->disk, fd, &iov, 1, 0);
+    free(iov.iov_base);
+    return rc;
+}
+
 /* Make the segment's file under its spare name: head and a first stretch durable, then its name, then the
  * directory. Returns the descriptor. */
 static int make_file(struct dl_store *s, struct segment *seg, uint64_t *size)
 {
     const struct disk_ops *ops = s->disk->ops;
-    _Alignas(DISK_BLOCK) uint8_t head[SEGMENT_HEAD_BYTES];
     char spare[SEGMENT_PATH_MAX], path[SEGMENT_PATH_MAX];
-    struct iovec iov = {head, sizeof(head)};
     uint32_t id;
     int fd = spare_take(s, &id, size);
     if (fd < 0)
         return fail(s, seg, "create", fd);
     segment_spare_path(spare, id);
     segment_path(path, seg->head.first_pos);
-    segment_head_encode(head, s->group, &seg->head);
-    int64_t rc = ops->pwritev(s->disk, fd, &iov, 1, 0);
+    int64_t rc = write_head(s, seg, fd);
     if (rc < 0)
         return fail(s, seg, "write of the head", rc);
     uint64_t stretch =
