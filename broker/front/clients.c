@@ -20,6 +20,8 @@
 #define EXPIRY_SCAN_MS    10000u
 #define MEMBERS_MAX       200000u /* of all groups; more are not registered */
 #define SUBSCRIPTIONS_MAX 200000u
+#define EXPRESSION_MAX    32768u              /* bytes of one */
+#define EXPRESSIONS_MAX   (64u * 1024 * 1024) /* bytes of all; more are not registered */
 
 static struct client_group **table_of(struct clients *c, enum client_kind kind)
 {
@@ -52,12 +54,59 @@ static void subscription_free(struct clients *c, struct client_group *g, struct 
 {
     HASH_DEL(g->subscriptions, s);
     c->subscription_count--;
+    c->expression_bytes -= strlen(s->expression);
     free(s->expression);
     free(s);
 }
 
-static void member_free(struct clients *c, struct client_group *g, struct member *m)
+/* ---- sessions ---- */
+
+static struct session *session_find(const struct clients *c, uint64_t conn_id)
 {
+    struct session *s;
+
+    HASH_FIND(hh, c->sessions, &conn_id, sizeof(conn_id), s);
+    return s;
+}
+
+static void session_leave(struct clients *c, struct member *m)
+{
+    struct session *s = m->session;
+
+    if (s == NULL)
+        return;
+    LIST_REMOVE(m, of_session);
+    m->session = NULL;
+    if (!LIST_EMPTY(&s->members))
+        return;
+    HASH_DEL(c->sessions, s);
+    free(s);
+}
+
+static void session_join(struct clients *c, struct member *m, uint64_t conn_id)
+{
+    struct session *s = session_find(c, conn_id);
+
+    if (m->session != NULL && m->session == s)
+        return;
+    session_leave(c, m);
+    if (s == NULL) {
+        s = calloc(1, sizeof(*s));
+        ENSURE(s != NULL);
+        s->conn_id = conn_id;
+        LIST_INIT(&s->members);
+        HASH_ADD(hh, c->sessions, conn_id, sizeof(s->conn_id), s);
+    }
+    LIST_INSERT_HEAD(&s->members, m, of_session);
+    m->session = s;
+    m->conn_id = conn_id;
+}
+
+static void member_free(struct clients *c, struct member *m)
+{
+    struct client_group *g = m->group;
+
+    session_leave(c, m);
     HASH_DEL(g->members, m);
     c->member_count--;
     free(m);
@@ -107,12 +156,13 @@ static bool join(struct clients *c, struct client_group *g, const struct client_
     if (m == NULL) {
         m = calloc(1, sizeof(*m));
         ENSURE(m != NULL && str_copy(who->client_id, m->client_id, sizeof(m->client_id)));
+        m->group = g;
         HASH_ADD_KEYPTR(hh, g->members, m->client_id, who->client_id.len, m);
         c->member_count++;
         changed = true;
     }
     changed = changed || m->conn_id != who->conn_id;
-    m->conn_id = who->conn_id;
+    session_join(c, m, who->conn_id);
     m->language = who->language;
     m->version = who->version;
     m->addr = who->addr;
@@ -140,7 +190,8 @@ static char *text_of(struct str s)
     char *text = malloc(s.len + 1);
 
     ENSURE(text != NULL);
-    memcpy(text, s.p, s.len);
+    if (s.len > 0)
+        memcpy(text, s.p, s.len);
     text[s.len] = '\0';
     return text;
 }
@@ -154,7 +205,11 @@ static bool subscribe(struct clients *c, struct client_group *g, const struct js
     struct subscription *s;
     bool is_new;
 
-    if (topic.len == 0 || topic.len > TOPIC_NAME_MAX)
+    if (expression.len == 0)
+        expression = STR("*");
+    if (!front_topic_name_ok(topic) || expression.len > EXPRESSION_MAX ||
+        memchr(expression.p, 0, expression.len) != NULL ||
+        c->expression_bytes + expression.len > EXPRESSIONS_MAX)
         return false;
     HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
     is_new = s == NULL;
@@ -166,13 +221,16 @@ static bool subscribe(struct clients *c, struct client_group *g, const struct js
         ENSURE(s != NULL && str_copy(topic, s->topic, sizeof(s->topic)));
         HASH_ADD_KEYPTR(hh, g->subscriptions, s->topic, topic.len, s);
         s->version = INT64_MIN;
+        s->expression = text_of((struct str){NULL, 0});
     }
     s->round = round;
     if (version < s->version)
         return is_new;
     s->version = version;
+    c->expression_bytes -= strlen(s->expression);
     free(s->expression);
-    s->expression = text_of(expression.len > 0 ? expression : STR("*"));
+    s->expression = text_of(expression);
+    c->expression_bytes += expression.len;
     if (!str_copy(type, s->type, sizeof(s->type)) || s->type[0] == '\0')
         strcpy(s->type, "TAG");
     return is_new;
@@ -243,7 +301,7 @@ void clients_join_consumer(struct clients *c, const struct json *data, bool with
 
 static void leave(struct clients *c, struct client_group *g, struct member *m)
 {
-    member_free(c, g, m);
+    member_free(c, m);
     if (g->members != NULL)
         notify(c, g);
     else
@@ -262,32 +320,61 @@ void clients_leave(struct clients *c, enum client_kind kind, struct str group, s
         leave(c, g, m);
 }
 
-/* Members that match leave: those of a connection, or (conn_id 0) those silent since before `oldest_ms`. */
-static void leave_where(struct clients *c, enum client_kind kind, uint64_t conn_id, uint64_t oldest_ms)
+/* Groups that members have left, each told once when all of them have. */
+static void touch(struct client_group **touched, struct client_group *g)
 {
-    struct client_group *g, *next_group;
+    if (g->touched)
+        return;
+    g->touched = true;
+    g->next_touched = *touched;
+    *touched = g;
+}
 
-    HASH_ITER(hh, *table_of(c, kind), g, next_group) {
-        struct member *m, *next;
-        bool left = false;
+static void settle(struct clients *c, struct client_group *touched)
+{
+    struct client_group *g;
 
-        HASH_ITER(hh, g->members, m, next) {
-            if (conn_id != 0 ? m->conn_id == conn_id : m->seen_ms < oldest_ms) {
-                member_free(c, g, m);
-                left = true;
-            }
-        }
-        if (left && g->members != NULL)
+    while ((g = touched) != NULL) {
+        touched = g->next_touched;
+        g->touched = false;
+        if (g->members != NULL)
             notify(c, g);
-        else if (left)
+        else
             group_release(c, g);
     }
 }
 
 void clients_on_close(struct clients *c, uint64_t conn_id)
 {
-    leave_where(c, CLIENT_PRODUCER, conn_id, 0);
-    leave_where(c, CLIENT_CONSUMER, conn_id, 0);
+    struct session *s = session_find(c, conn_id);
+    struct client_group *touched = NULL;
+    struct member *m, *next;
+
+    if (s == NULL)
+        return;
+    for (m = LIST_FIRST(&s->members); m != NULL; m = next) {
+        next = LIST_NEXT(m, of_session);
+        touch(&touched, m->group);
+        member_free(c, m); /* the last one takes the session with it */
+    }
+    settle(c, touched);
+}
+
+static void leave_silent(struct clients *c, enum client_kind kind, uint64_t oldest_ms)
+{
+    struct client_group *g, *next_group, *touched = NULL;
+
+    HASH_ITER(hh, *table_of(c, kind), g, next_group) {
+        struct member *m, *next;
+
+        HASH_ITER(hh, g->members, m, next) {
+            if (m->seen_ms < oldest_ms) {
+                touch(&touched, g);
+                member_free(c, m);
+            }
+        }
+    }
+    settle(c, touched);
 }
 
 static void on_expiry(void *arg)
@@ -296,8 +383,8 @@ static void on_expiry(void *arg)
     uint64_t now_ms = loop_now_ms(c->f->loop), silence_ms = (uint64_t)c->f->settings->channel_expired_ms;
     uint64_t oldest_ms = now_ms > silence_ms ? now_ms - silence_ms : 0;
 
-    leave_where(c, CLIENT_PRODUCER, 0, oldest_ms);
-    leave_where(c, CLIENT_CONSUMER, 0, oldest_ms);
+    leave_silent(c, CLIENT_PRODUCER, oldest_ms);
+    leave_silent(c, CLIENT_CONSUMER, oldest_ms);
     timer_start(&c->expiry, EXPIRY_SCAN_MS);
 }
 
@@ -333,7 +420,7 @@ static void free_table(struct clients *c, enum client_kind kind)
         struct member *m, *next;
 
         HASH_ITER(hh, g->members, m, next)
-            member_free(c, g, m);
+            member_free(c, m);
         group_release(c, g);
     }
 }

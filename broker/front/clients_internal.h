@@ -5,6 +5,7 @@
 #ifndef BROKER_FRONT_CLIENTS_INTERNAL_H
 #define BROKER_FRONT_CLIENTS_INTERNAL_H
 
+#include <sys/queue.h>
 #include <uthash.h>
 
 #include "broker/front/clients.h"
@@ -22,10 +23,20 @@ struct client_id {
 
 struct member {
     UT_hash_handle hh;
+    LIST_ENTRY(member) of_session;
+    struct client_group *group;
+    struct session *session;
     char client_id[CLIENT_ID_MAX + 1];
     uint64_t conn_id, seen_ms;
     int32_t language, version;
     struct sockaddr_in addr;
+};
+
+/* What joined over one connection, so that its end looks at nothing else. */
+struct session {
+    UT_hash_handle hh;
+    uint64_t conn_id;
+    LIST_HEAD(, member) members;
 };
 
 struct subscription {
@@ -46,12 +57,15 @@ struct client_group {
     bool broadcasting;
     char consume_type[32], from_where[64];
     uint32_t round;
+    bool touched; /* in a list of groups that members have left */
+    struct client_group *next_touched;
 };
 
 struct clients {
     struct front *f;
     struct client_group *producers, *consumers;
-    uint64_t member_count, subscription_count;
+    struct session *sessions; /* by conn_id; none without members */
+    uint64_t member_count, subscription_count, expression_bytes;
     struct timer expiry;
 };
 

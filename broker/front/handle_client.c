@@ -10,8 +10,10 @@
 
 static bool read_client(struct request *req, struct str client_id, struct client_id *who)
 {
-    if (req->conn == NULL || client_id.len == 0 || client_id.len > CLIENT_ID_MAX) {
-        reply_code(&req->reply, RC_INVALID_PARAMETER, "clientID is missing or over %d bytes", CLIENT_ID_MAX);
+    if (req->conn == NULL || client_id.len == 0 || client_id.len > CLIENT_ID_MAX ||
+        memchr(client_id.p, 0, client_id.len) != NULL) {
+        reply_code(&req->reply, RC_INVALID_PARAMETER, "clientID is missing, over %d bytes or has a NUL in it",
+                   CLIENT_ID_MAX);
         return false;
     }
     *who = (struct client_id){.client_id = client_id,

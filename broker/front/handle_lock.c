@@ -19,23 +19,41 @@
 /* The queues a request names, kept until its proposal is applied. */
 struct locking {
     struct kept *kept;
-    struct json_doc *doc;
-    uint32_t count;
-    Ledgermq__Command__QueueRef refs[LOCK_QUEUES_MAX], *list[LOCK_QUEUES_MAX];
     char group[GROUP_NAME_MAX + 1], client_id[GROUP_NAME_MAX + 1];
-    char topics[LOCK_QUEUES_MAX][TOPIC_NAME_MAX + 1];
+    char *topics; /* the names, one behind the other */
+    Ledgermq__Command__QueueRef **list;
+    uint32_t count;
+    Ledgermq__Command__QueueRef refs[];
 };
 
 static void locking_free(struct locking *l)
 {
-    json_free(l->doc);
-    gate_drop(l->kept);
+    if (l->kept != NULL)
+        gate_drop(l->kept);
+    free(l->topics);
+    free(l->list);
     free(l);
+}
+
+/* Room for what `set` may name, and no more: a request that waits must not hold more than it brought. */
+static struct locking *locking_alloc(const struct json *set)
+{
+    size_t count = json_count(set), topic_bytes = 1;
+    struct locking *l = calloc(1, sizeof(*l) + count * sizeof(l->refs[0]));
+
+    for (const struct json *q = set != NULL ? set->first : NULL; q != NULL; q = q->next)
+        topic_bytes += json_get_str(q, "topic").len + 1;
+    ENSURE(l != NULL);
+    l->topics = malloc(topic_bytes);
+    l->list = calloc(count + 1, sizeof(l->list[0]));
+    ENSURE(l->topics != NULL && l->list != NULL);
+    return l;
 }
 
 static bool read_queues(struct front *f, struct locking *l, const struct json *root)
 {
     const struct json *set = json_get(root, "mqSet");
+    char *topic = l->topics;
 
     if (!str_copy(json_get_str(root, "consumerGroup"), l->group, sizeof(l->group)) || l->group[0] == '\0' ||
         !str_copy(json_get_str(root, "clientId"), l->client_id, sizeof(l->client_id)) ||
@@ -43,17 +61,18 @@ static bool read_queues(struct front *f, struct locking *l, const struct json *r
         return false;
     for (const struct json *q = set != NULL ? set->first : NULL; q != NULL; q = q->next) {
         Ledgermq__Command__QueueRef *ref = &l->refs[l->count];
+        struct str name = json_get_str(q, "topic");
         int64_t id = json_get_i64(q, "queueId", -1);
 
-        if (l->count == LOCK_QUEUES_MAX || id < 0 || id >= QUEUES_MAX ||
-            !str_copy(json_get_str(q, "topic"), l->topics[l->count], sizeof(l->topics[0])))
+        if (id < 0 || id >= QUEUES_MAX || name.len > TOPIC_NAME_MAX || !str_copy(name, topic, name.len + 1))
             return false;
         if (!str_is(json_get_str(q, "brokerName"), f->settings->broker_name))
             continue;
         ledgermq__command__queue_ref__init(ref);
-        ref->topic = l->topics[l->count];
+        ref->topic = topic;
         ref->queue_id = (uint32_t)id;
         l->list[l->count++] = ref;
+        topic += name.len + 1;
     }
     return true;
 }
@@ -61,21 +80,27 @@ static bool read_queues(struct front *f, struct locking *l, const struct json *r
 static struct locking *locking_new(struct request *req)
 {
     struct front *f = req->user;
-    struct locking *l = calloc(1, sizeof(*l));
+    struct json_doc *doc;
+    struct locking *l;
+    const struct json *set;
     struct err err;
 
-    ENSURE(l != NULL);
-    l->kept = gate_keep(f, req);
-    if (json_parse(req->cmd->body, LOCK_NODES_MAX, &l->doc, &err) != 0) {
+    if (json_parse(req->cmd->body, LOCK_NODES_MAX, &doc, &err) != 0) {
         reply_err(&req->reply, &err);
-    } else if (!read_queues(f, l, json_root(l->doc))) {
+        return NULL;
+    }
+    set = json_get(json_root(doc), "mqSet");
+    l = locking_alloc(set);
+    if (json_count(set) <= LOCK_QUEUES_MAX && read_queues(f, l, json_root(doc))) {
+        l->kept = gate_keep(f, req);
+    } else {
         reply_code(&req->reply, RC_INVALID_PARAMETER,
                    "consumerGroup, clientId or mqSet (at most %u queues) are malformed", LOCK_QUEUES_MAX);
-    } else {
-        return l;
+        locking_free(l);
+        l = NULL;
     }
-    locking_free(l);
-    return NULL;
+    json_free(doc);
+    return l;
 }
 
 /* Leadership changed: the next leader is asked. Other failures are the client's to repeat. */
@@ -85,8 +110,8 @@ static bool failed(struct front *f, struct locking *l, int err)
         return false;
     if (err == ERR_NOT_LEADER || err == ERR_LOST) {
         gate_again(f, l->kept);
-        json_free(l->doc);
-        free(l);
+        l->kept = NULL; /* handed over */
+        locking_free(l);
     } else {
         front_reply_failed(gate_reply(l->kept), err);
         locking_free(l);
@@ -116,7 +141,7 @@ static void on_locked(struct front *f, void *ctx, int err, const struct dl_entry
         if (!(r->locked_mask[i / 64] >> (i % 64) & 1))
             continue;
         jw_object(&w);
-        front_message_queue_members(&w, str_of(l->topics[i]), str_of(f->settings->broker_name),
+        front_message_queue_members(&w, str_of(l->refs[i].topic), str_of(f->settings->broker_name),
                                     l->refs[i].queue_id);
         jw_end_object(&w);
     }

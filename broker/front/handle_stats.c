@@ -203,8 +203,10 @@ static void topic_set_add(struct topic_set **set, struct str name)
 {
     struct topic_set *found;
 
+    if (!front_topic_name_ok(name))
+        return;
     HASH_FIND(hh, *set, name.p, name.len, found);
-    if (found != NULL || name.len > TOPIC_NAME_MAX)
+    if (found != NULL)
         return;
     found = calloc(1, sizeof(*found));
     ENSURE(found != NULL && str_copy(name, found->name, sizeof(found->name)));

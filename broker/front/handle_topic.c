@@ -78,6 +78,8 @@ static const char *wish_fault(struct front *f, const struct topic_wish *t)
         return "queue numbers must be 1..65536";
     if (t->perm < 0 || t->perm > 7)
         return "perm must be 0..7";
+    if (t->sys_flag < 0 || t->sys_flag > INT32_MAX)
+        return "topicSysFlag must be 0..2147483647";
     return NULL;
 }
 

@@ -157,6 +157,8 @@ static bool config_valid(struct state *s, const Ledgermq__Command__TopicConfig *
     else if (c->perm > PERM_MAX)
         refuse(s, RMQ_INVALID, "topic %s: perm %u is not a sum of 4 (read), 2 (write), 1 (inherit)", c->name,
                c->perm);
+    else if (c->sys_flag > INT32_MAX)
+        refuse(s, RMQ_INVALID, "topic %s: sys flag %u does not fit RocketMQ's int", c->name, c->sys_flag);
     else if (!filter_type_valid(str_of(c->filter_type)))
         refuse(s, RMQ_INVALID, "topic %s: filter type must be SINGLE_TAG or MULTI_TAG", c->name);
     else if (strlen(c->attributes) > ATTRIBUTES_MAX)

@@ -118,10 +118,16 @@ static void spare_make(struct dl_store *s)
         LOG_WARN("cannot prepare a segment", "file=%s/%s error=\"%s\"", s->disk->root, path, strerror(-fd));
 }
 
-static void live_filled(struct dl_store *s, const struct piece *p, int rc)
+/* No space for zeros is no harm: the flusher writes without them, and meets the full disk itself. Any other
+ * error may be one about its records too, which the kernel will not tell twice: it ends the store while the
+ * piece is still claimed. */
+static void live_filled(struct dl_store *s, const struct piece *p, int rc, bool written)
 {
     char path[SEGMENT_PATH_MAX];
+    bool harmless = rc == 0 || (rc == -ENOSPC && !written);
     segment_path(path, p->live->head.first_pos);
+    if (!harmless)
+        store_fail(s, path, "zero-fill", rc);
     pthread_mutex_lock(&s->mutex);
     s->live.claimed = false;
     if (rc == 0)
@@ -130,10 +136,8 @@ static void live_filled(struct dl_store *s, const struct piece *p, int rc)
         s->live.cap = p->offset; /* no more tries */
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->mutex);
-    if (rc == -ENOSPC)
+    if (rc != 0 && harmless)
         LOG_WARN("cannot zero ahead", "file=%s/%s error=\"%s\"", s->disk->root, path, strerror(-rc));
-    else if (rc != 0)
-        store_fail(s, path, "zero-fill", rc);
 }
 
 static void spare_filled(struct dl_store *s, const struct piece *p, int rc)
@@ -171,10 +175,11 @@ static void zero_run(struct job *job)
     pthread_mutex_unlock(&s->mutex);
     if (some) {
         int rc = cut_zero(s->disk, p.fd, p.offset, p.len);
-        if (rc == 0)
+        bool written = rc == 0;
+        if (written)
             rc = s->disk->ops->fdatasync(s->disk, p.fd);
         if (p.live)
-            live_filled(s, &p, rc);
+            live_filled(s, &p, rc, written);
         else
             spare_filled(s, &p, rc);
     }

@@ -2,6 +2,7 @@
 """Hostile bytes and wrong surroundings: each costs its own connection or ends the start with a message that names
 the thing; what was stored before is there afterwards."""
 
+import json
 import os
 import random
 import shutil
@@ -184,6 +185,51 @@ def wrong_requests(root):
     r.stop()
 
 
+def heartbeat(client, client_id, group, topic, expression="*"):
+    sub = {"topic": topic, "subString": expression, "subVersion": 1}
+    consumer = {"groupName": group, "subscriptionDataSet": [sub]}
+    client.call(HEARTBEAT, {}, json.dumps({"clientID": client_id, "consumerDataSet": [consumer]}).encode())
+
+
+def resident_mib(r):
+    with open(f"/proc/{r.process.pid}/status") as f:
+        return next(int(line.split()[1]) / 1024 for line in f if line.startswith("VmRSS"))
+
+
+def hostile_names(root):
+    """A NUL within a name, a number no client can read: refused or left out, and nobody dies of it."""
+    r = started(root)
+    c = r.client()
+    refused_id = '{"clientID":"x\\u0000@1","producerDataSet":[{"groupName":"g"}]}'
+    refused(c, HEARTBEAT, {}, 29, "NUL", refused_id.encode())
+    heartbeat(c, "c", "g", "a\0b")
+    heartbeat(c, "c", "g\0", "T")
+    for topic in ("a\0b", "a b", "\0"):
+        c.call(208, {"consumerGroup": "g", "topic": topic})
+    topic = {"topic": "bad", "readQueueNums": 1, "writeQueueNums": 1, "perm": 6}
+    for flag in (-1, 1 << 31):
+        refused(c, 17, topic | {"topicSysFlag": flag}, 1, "topicSysFlag")
+    unharmed(r)
+    r.stop()
+
+
+def hostile_amounts(root):
+    """What one client can make the broker keep is bounded by what it sent, or by a named limit."""
+    r = started(root)
+    c = r.client()
+    for i in range(20):
+        heartbeat(c, "c", f"g{i}", "T", "x" * 4_000_000)
+    many, waits = r.client(), 5000
+    lock = json.dumps({"consumerGroup": "g", "clientId": "c", "mqSet": []}).encode()
+    for _ in range(waits):
+        many.send(41, {}, lock)
+    for _ in range(waits):
+        assert many.receive()[0]["code"] == 0
+    assert resident_mib(r) < 100, resident_mib(r)
+    unharmed(r)
+    r.stop()
+
+
 def http_port(root):
     """Bad requests on the HTTP port."""
     r = started(root)
@@ -321,5 +367,6 @@ def raise_version(path):
 
 
 TESTS = [("client_port", client_port), ("wrong_requests", wrong_requests), ("http_port", http_port)]
+TESTS += [("hostile_names", hostile_names), ("hostile_amounts", hostile_amounts)]
 TESTS += [("replica_port", replica_port), ("settings", settings), ("surroundings", surroundings)]
 sys.exit(run(TESTS))
