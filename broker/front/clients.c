@@ -144,6 +144,30 @@ static void notify(struct clients *c, struct client_group *g)
     }
 }
 
+/* Changed groups are gathered, so that one heartbeat, or the end of one connection, tells each member once. */
+static void touch(struct clients *c, struct client_group *g)
+{
+    if (g->touched)
+        return;
+    g->touched = true;
+    g->next_touched = c->touched;
+    c->touched = g;
+}
+
+void clients_settle(struct clients *c)
+{
+    struct client_group *g;
+
+    while ((g = c->touched) != NULL) {
+        c->touched = g->next_touched;
+        g->touched = false;
+        if (g->members != NULL)
+            notify(c, g);
+        else
+            group_release(c, g);
+    }
+}
+
 /* ---- joining ---- */
 
 /* True when the member is new or came back over another connection. */
@@ -170,9 +194,15 @@ static bool join(struct clients *c, struct client_group *g, const struct client_
     return changed;
 }
 
-static bool has_room(struct clients *c)
+/* Limits are for who is new: a known member is always renewed. */
+static bool has_room(struct clients *c, enum client_kind kind, struct str group, const struct client_id *who)
 {
-    if (c->member_count < MEMBERS_MAX && c->subscription_count < SUBSCRIPTIONS_MAX)
+    struct client_group *g = clients_group(c, kind, group);
+    struct member *m = NULL;
+
+    if (g != NULL)
+        HASH_FIND(hh, g->members, who->client_id.p, who->client_id.len, m);
+    if (m != NULL || (c->member_count < MEMBERS_MAX && c->subscription_count < SUBSCRIPTIONS_MAX))
         return true;
     LOG_WARN_EVERY(10000, "too many clients, heartbeat ignored", "members=%llu subscriptions=%llu",
                    (unsigned long long)c->member_count, (unsigned long long)c->subscription_count);
@@ -181,7 +211,7 @@ static bool has_room(struct clients *c)
 
 void clients_join_producer(struct clients *c, struct str group, const struct client_id *who)
 {
-    if (front_group_name_ok(group) && has_room(c))
+    if (front_group_name_ok(group) && has_room(c, CLIENT_PRODUCER, group, who))
         (void)join(c, group_make(c, CLIENT_PRODUCER, group), who);
 }
 
@@ -203,16 +233,18 @@ static bool subscribe(struct clients *c, struct client_group *g, const struct js
     struct str type = json_get_str(sub, "expressionType");
     int64_t version = json_get_i64(sub, "subVersion", 0);
     struct subscription *s;
-    bool is_new;
+    bool is_new, fits;
 
+    if (!front_topic_name_ok(topic))
+        return false;
     if (expression.len == 0)
         expression = STR("*");
-    if (!front_topic_name_ok(topic) || expression.len > EXPRESSION_MAX ||
-        memchr(expression.p, 0, expression.len) != NULL ||
-        c->expression_bytes + expression.len > EXPRESSIONS_MAX)
-        return false;
+    fits = expression.len <= EXPRESSION_MAX && memchr(expression.p, 0, expression.len) == NULL &&
+           c->expression_bytes + expression.len <= EXPRESSIONS_MAX;
     HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
     is_new = s == NULL;
+    if (is_new && !fits)
+        return false;
     if (is_new) {
         if (c->subscription_count >= SUBSCRIPTIONS_MAX)
             return false;
@@ -224,7 +256,7 @@ static bool subscribe(struct clients *c, struct client_group *g, const struct js
         s->expression = text_of((struct str){NULL, 0});
     }
     s->round = round;
-    if (version < s->version)
+    if (version < s->version || !fits) /* what is known stays */
         return is_new;
     s->version = version;
     c->expression_bytes -= strlen(s->expression);
@@ -277,7 +309,7 @@ void clients_join_consumer(struct clients *c, const struct json *data, bool with
     struct client_group *g;
     bool changed;
 
-    if (!front_group_name_ok(name) || !has_room(c))
+    if (!front_group_name_ok(name) || !has_room(c, CLIENT_CONSUMER, name, who))
         return;
     g = group_make(c, CLIENT_CONSUMER, name);
     g->broadcasting = str_is(enum_text(json_get(data, "messageModel"), message_models, 2), "BROADCASTING");
@@ -294,7 +326,7 @@ void clients_join_consumer(struct clients *c, const struct json *data, bool with
     }
     front_want_group(c->f, name, !g->broadcasting);
     if (changed)
-        notify(c, g);
+        touch(c, g);
 }
 
 /* ---- leaving ---- */
@@ -320,61 +352,36 @@ void clients_leave(struct clients *c, enum client_kind kind, struct str group, s
         leave(c, g, m);
 }
 
-/* Groups that members have left, each told once when all of them have. */
-static void touch(struct client_group **touched, struct client_group *g)
-{
-    if (g->touched)
-        return;
-    g->touched = true;
-    g->next_touched = *touched;
-    *touched = g;
-}
-
-static void settle(struct clients *c, struct client_group *touched)
-{
-    struct client_group *g;
-
-    while ((g = touched) != NULL) {
-        touched = g->next_touched;
-        g->touched = false;
-        if (g->members != NULL)
-            notify(c, g);
-        else
-            group_release(c, g);
-    }
-}
-
 void clients_on_close(struct clients *c, uint64_t conn_id)
 {
     struct session *s = session_find(c, conn_id);
-    struct client_group *touched = NULL;
     struct member *m, *next;
 
     if (s == NULL)
         return;
     for (m = LIST_FIRST(&s->members); m != NULL; m = next) {
         next = LIST_NEXT(m, of_session);
-        touch(&touched, m->group);
+        touch(c, m->group);
         member_free(c, m); /* the last one takes the session with it */
     }
-    settle(c, touched);
+    clients_settle(c);
 }
 
 static void leave_silent(struct clients *c, enum client_kind kind, uint64_t oldest_ms)
 {
-    struct client_group *g, *next_group, *touched = NULL;
+    struct client_group *g, *next_group;
 
     HASH_ITER(hh, *table_of(c, kind), g, next_group) {
         struct member *m, *next;
 
         HASH_ITER(hh, g->members, m, next) {
             if (m->seen_ms < oldest_ms) {
-                touch(&touched, g);
+                touch(c, g);
                 member_free(c, m);
             }
         }
     }
-    settle(c, touched);
+    clients_settle(c);
 }
 
 static void on_expiry(void *arg)

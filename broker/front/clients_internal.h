@@ -64,16 +64,19 @@ struct client_group {
 struct clients {
     struct front *f;
     struct client_group *producers, *consumers;
-    struct session *sessions; /* by conn_id; none without members */
+    struct client_group *touched; /* changed in this heartbeat, their members not yet told */
+    struct session *sessions;     /* by conn_id; none without members */
     uint64_t member_count, subscription_count, expression_bytes;
     struct timer expiry;
 };
 
 struct client_group *clients_group(const struct clients *c, enum client_kind kind, struct str name);
 void clients_join_producer(struct clients *c, struct str group, const struct client_id *who);
-/* data: one ConsumerData of a heartbeat; without subscriptions only the member's liveness is renewed. */
+/* The members of the consumer groups that joins have changed are told by clients_settle, each once.
+ * data: one ConsumerData of a heartbeat; without subscriptions only the member's liveness is renewed. */
 void clients_join_consumer(struct clients *c, const struct json *data, bool with_subscriptions,
                            const struct client_id *who);
+void clients_settle(struct clients *c);
 void clients_leave(struct clients *c, enum client_kind kind, struct str group, struct str client_id);
 
 #endif

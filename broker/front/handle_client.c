@@ -47,6 +47,7 @@ void handle_heartbeat(struct request *req)
         list = json_get(root, "consumerDataSet");
         for (const struct json *n = list != NULL ? list->first : NULL; n != NULL; n = n->next)
             clients_join_consumer(f->clients, n, !without_sub, &who);
+        clients_settle(f->clients);
         reply_begin(&req->reply, &out, RC_SUCCESS, (struct str){NULL, 0});
         remoting_put_bool(&out, "IS_SUPPORT_HEART_BEAT_V2", true);
         remoting_put_bool(&out, "IS_SUB_CHANGE", true); /* always ask for the full form next time */

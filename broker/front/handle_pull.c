@@ -24,6 +24,7 @@
 #define PULL_COMMIT_OFFSET 1
 #define PULL_SUSPEND       2
 #define PULL_SUBSCRIPTION  4
+#define PULL_BODY_MAX      4096u /* no client sends any; it is held with the pull */
 #define HOLD_LONGEST_MS    35000 /* below the time a relayed pull may take */
 #define MESSAGES_MAX       4096u /* bound of maxTransferCountOnMessageInMemory */
 #define SCAN_ROWS_MAX      4096u /* rows looked at in one go of a filtered pull */
@@ -449,6 +450,11 @@ void handle_pull(struct request *req)
         remoting_i32(cmd, "maxMsgNums", &count) != 0 || remoting_i32(cmd, "sysFlag", &sys_flag) != 0) {
         reply_code(&req->reply, RC_INVALID_PARAMETER,
                    "queueId, queueOffset, maxMsgNums or sysFlag is missing or no number");
+        return;
+    }
+    if (cmd->body.len > PULL_BODY_MAX) {
+        reply_code(&req->reply, RC_INVALID_PARAMETER, "a pull has no body, this one has %zu bytes",
+                   cmd->body.len);
         return;
     }
     group = front_find_group(f, req, group_name);
