@@ -223,8 +223,8 @@ def hostile_amounts(root):
     # Full tables are for who is new: a member that is known stays one, with what it subscribes to.
     old = r.client()
     heartbeat(old, "old", "known", "T")
-    for i in range(2100):
-        heartbeat(c, "c", f"h{i}", "T", "x" * 32768)
+    for i, size in enumerate([32768] * 2100 + [1 << bit for bit in range(14, -1, -1) for _ in range(2)]):
+        heartbeat(c, "c", f"h{i}", "T", "x" * size)
     heartbeat(old, "old", "known", "T")
     fields = {"consumerGroup": "known", "topic": "T", "queueId": 0, "queueOffset": 0, "maxMsgNums": 1, "sysFlag": 0}
     old.call(PULL, fields | {"commitOffset": 0, "suspendTimeoutMillis": 0, "subVersion": 1})
