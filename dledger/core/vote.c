@@ -133,7 +133,10 @@ void vote_on_request(struct dl_core *core, const struct dl_event *event)
     const struct dl_msg *msg = event->msg;
     if (!core->is_voter || !members_is_voter(&core->opts.members, msg->from))
         return;
-    bool exempt = msg->transfer && !msg->pre && !transfer_is_over(core, msg->sent_ms);
+    /* Who has heard nothing yet from this leader (a restart, a new term) cannot tell that the attempt is over,
+     * and must take it for so. */
+    bool knows = core->role == DL_LEADER || core->echo_ms > 0;
+    bool exempt = msg->transfer && !msg->pre && knows && !transfer_is_over(core, msg->sent_ms);
     bool loyal = !exempt && (core->role == DL_LEADER || core->now_ms < core->loyal_until_ms);
     if (msg->pre) {
         on_pre_request(core, msg, loyal);

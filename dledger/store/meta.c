@@ -144,8 +144,11 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
     struct meta_slot slot[2];
     int state[2];
     /* A killed process may have left changes unsynced, of all things the end of a cut's intent: if a power cut
-     * brought that back later, entries acknowledged meanwhile would be cut off. */
+     * brought that back later, entries acknowledged meanwhile would be cut off. What its failed sync left in
+     * the page cache counts as clean there and is not on the medium: read from that. */
     int rc = m->disk->ops->fdatasync(m->disk, m->fd);
+    if (rc == 0 && m->disk->ops->drop_cache)
+        rc = m->disk->ops->drop_cache(m->disk, m->fd);
     if (rc != 0)
         return io_err(m, "fdatasync", rc, err);
     for (int i = 0; i < 2; i++) {
