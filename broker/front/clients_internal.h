@@ -57,14 +57,14 @@ struct client_group {
     bool broadcasting;
     char consume_type[32], from_where[64];
     uint32_t round;
-    bool touched; /* in a list of groups that members have left */
+    bool touched; /* in the list of changed groups */
     struct client_group *next_touched;
 };
 
 struct clients {
     struct front *f;
     struct client_group *producers, *consumers;
-    struct client_group *touched; /* changed in this heartbeat, their members not yet told */
+    struct client_group *touched; /* changed, their members not yet told */
     struct session *sessions;     /* by conn_id; none without members */
     uint64_t member_count, subscription_count, expression_bytes;
     struct timer expiry;

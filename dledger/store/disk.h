@@ -42,7 +42,7 @@ struct disk_ops {
                 const char *path); /* a handle; exclusive until it is closed; -EWOULDBLOCK when taken */
     int64_t (*free_bytes)(struct disk *d);
     /* Forget what memory holds of the (synced) file, so that the next read comes from the medium: after a
-     * failed fsync the two differ. May be NULL. */
+     * failed fsync the two differ. */
     int (*drop_cache)(struct disk *d, int fd);
 };
 

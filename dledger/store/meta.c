@@ -147,7 +147,7 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
      * brought that back later, entries acknowledged meanwhile would be cut off. What its failed sync left in
      * the page cache counts as clean there and is not on the medium: read from that. */
     int rc = m->disk->ops->fdatasync(m->disk, m->fd);
-    if (rc == 0 && m->disk->ops->drop_cache)
+    if (rc == 0)
         rc = m->disk->ops->drop_cache(m->disk, m->fd);
     if (rc != 0)
         return io_err(m, "fdatasync", rc, err);

@@ -331,7 +331,7 @@ static int load_last(struct dl_store *s, struct segment *seg, int fd, uint64_t s
     segment_path(path, seg->head.first_pos);
     /* First make durable what a killed process left in the page cache, then read what is really there. */
     int rc = ops->fdatasync(s->disk, fd);
-    if (rc == 0 && ops->drop_cache)
+    if (rc == 0)
         rc = ops->drop_cache(s->disk, fd);
     if (rc != 0)
         return io_err(s, path, "fdatasync", rc, err);

@@ -20,7 +20,8 @@ struct inode {
     uint64_t size, cap, durable_size;
     uint8_t **medium; /* per sector: what the medium holds while it differs in being unsynced; NULL: synced */
     uint64_t sectors; /* length of medium */
-    bool cold;        /* not in the page cache, which holds files whole or not at all */
+    bool *lost; /* per sector: a sync failed, and Linux takes it for clean though it is not on the medium */
+    bool cold;  /* not in the page cache, which holds files whole or not at all */
 };
 
 struct name {
@@ -75,6 +76,7 @@ static void inode_unref(struct inode *i)
     for (uint64_t s = 0; s < i->sectors; s++)
         free(i->medium[s]);
     free(i->medium);
+    free(i->lost);
     free(i->data);
     free(i);
 }
@@ -92,6 +94,9 @@ static void inode_grow(struct inode *i, uint64_t size)
         i->medium = realloc(i->medium, sectors * sizeof(*i->medium));
         ENSURE(i->medium != NULL);
         memset(i->medium + i->sectors, 0, (sectors - i->sectors) * sizeof(*i->medium));
+        i->lost = realloc(i->lost, sectors * sizeof(*i->lost));
+        ENSURE(i->lost != NULL);
+        memset(i->lost + i->sectors, 0, (sectors - i->sectors) * sizeof(*i->lost));
         i->sectors = sectors;
         i->cap = cap;
     }
@@ -103,6 +108,7 @@ static void inode_write(struct inode *i, const uint8_t *data, size_t len, uint64
 {
     inode_grow(i, offset + len);
     for (uint64_t s = offset / FAKEDISK_SECTOR; s * FAKEDISK_SECTOR < offset + len; s++) {
+        i->lost[s] = false;
         if (i->medium[s])
             continue;
         i->medium[s] = malloc(FAKEDISK_SECTOR);
@@ -115,10 +121,31 @@ static void inode_write(struct inode *i, const uint8_t *data, size_t len, uint64
 static void inode_sync(struct inode *i)
 {
     for (uint64_t s = 0; s < i->sectors; s++) {
+        if (i->lost[s])
+            continue;
         free(i->medium[s]);
         i->medium[s] = NULL;
     }
     i->durable_size = i->size;
+}
+
+static void inode_sync_failed(struct inode *i)
+{
+    for (uint64_t s = 0; s < i->sectors; s++)
+        i->lost[s] = i->medium[s] != NULL;
+}
+
+/* What was lost is read from the medium from now on. */
+static void inode_drop(struct inode *i)
+{
+    for (uint64_t s = 0; s < i->sectors; s++) {
+        if (!i->lost[s])
+            continue;
+        memcpy(i->data + s * FAKEDISK_SECTOR, i->medium[s], FAKEDISK_SECTOR);
+        free(i->medium[s]);
+        i->medium[s] = NULL;
+        i->lost[s] = false;
+    }
 }
 
 static void inode_crash(struct inode *i, struct rng *rng, double keep)
@@ -127,13 +154,14 @@ static void inode_crash(struct inode *i, struct rng *rng, double keep)
         if (!i->medium[s])
             continue;
         uint8_t *now = i->data + s * FAKEDISK_SECTOR;
-        if (!rng_chance(rng, keep)) {
-            bool torn = keep > 0 && rng_chance(rng, 0.1);
+        if (i->lost[s] || !rng_chance(rng, keep)) {
+            bool torn = !i->lost[s] && keep > 0 && rng_chance(rng, 0.1);
             size_t lost = torn ? rng_below(rng, FAKEDISK_SECTOR) : 0;
             memcpy(now + lost, i->medium[s] + lost, FAKEDISK_SECTOR - lost);
         }
         free(i->medium[s]);
         i->medium[s] = NULL;
+        i->lost[s] = false;
     }
     if (i->size != i->durable_size && !rng_chance(rng, keep)) {
         if (i->size > i->durable_size)
@@ -392,6 +420,8 @@ static int fake_fdatasync(struct disk *d, int fd)
 {
     struct inode *i = handle_inode(fake(d), fd);
     int rc = step(fake(d), FAKEDISK_SYNC, true);
+    if (rc != 0 && i && !fake(d)->off)
+        inode_sync_failed(i);
     if (rc != 0 || !i)
         return rc != 0 ? rc : -EBADF;
     inode_sync(i);
@@ -508,6 +538,16 @@ static int64_t fake_free_bytes(struct disk *d)
     return INT64_C(1) << 40;
 }
 
+static int fake_drop_cache(struct disk *d, int fd)
+{
+    struct inode *i = handle_inode(fake(d), fd);
+    if (!i)
+        return -EBADF;
+    inode_drop(i);
+    i->cold = true;
+    return 0;
+}
+
 static const struct disk_ops fake_ops = {
     .open = fake_open,
     .open_direct = fake_open_direct,
@@ -525,6 +565,7 @@ static const struct disk_ops fake_ops = {
     .list = fake_list,
     .lock = fake_lock,
     .free_bytes = fake_free_bytes,
+    .drop_cache = fake_drop_cache,
 };
 
 /* ---- for tests ---- */

@@ -197,6 +197,20 @@ START_TEST(a_promise_outlives_a_restart)
 }
 END_TEST
 
+/* It cannot know whether the hand-over is over; if it is, the leader has a lease again. */
+START_TEST(a_handover_from_before_a_restart_does_not_end_the_promise)
+{
+    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = log_of_term_2, .count = 3});
+    struct dl_msg ask = {.from = 2, .term = 3, .transfer = true, .last_index = 3, .last_term = 2};
+    ask.sent_ms = o.now_ms + 1000; /* its deadline */
+    o.now_ms += 299;
+    ck_assert(!granted(&o, ask));
+    o.now_ms += 1;
+    ck_assert(granted(&o, ask));
+    one_free(&o);
+}
+END_TEST
+
 START_TEST(leaders_refuse)
 {
     struct one o = follower();
@@ -315,6 +329,7 @@ END_TEST
 ONE_MAIN("vote", pre_vote_raises_no_term, own_vote_counts_when_durable, answers_to_other_rounds_do_not_count,
          a_refusal_in_a_later_term_is_believed, one_vote_per_term, only_for_logs_that_are_not_behind,
          who_hears_a_leader_refuses_and_keeps_its_term, an_election_the_leader_asked_for_is_exempt,
-         a_promise_outlives_a_restart, leaders_refuse, learners_neither_stand_nor_vote,
-         of_two_rivals_one_is_better, the_preferred_rival_is_better, a_reset_of_the_leader_starts_a_pre_vote,
+         a_promise_outlives_a_restart, a_handover_from_before_a_restart_does_not_end_the_promise,
+         leaders_refuse, learners_neither_stand_nor_vote, of_two_rivals_one_is_better,
+         the_preferred_rival_is_better, a_reset_of_the_leader_starts_a_pre_vote,
          time_outs_are_within_bounds_and_differ, a_group_of_one_elects_itself_at_once)

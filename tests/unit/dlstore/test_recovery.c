@@ -446,6 +446,28 @@ START_TEST(a_truncation_finished_by_a_killed_process_is_not_finished_twice)
 }
 END_TEST
 
+/* The sync that ends a cut fails, so the process ends; in memory the intent is gone, on the medium it is not. */
+START_TEST(a_truncation_whose_end_was_not_synced_takes_nothing_appended_later)
+{
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_append_range(&k, 1, 20, 1, 100);
+    storekit_run(&k);
+    fakedisk_fail(k.fake, FAKEDISK_SYNC, 3, EIO, false); /* intent, zeros, end of the intent */
+    dl_store_truncate(k.s, 15);
+    storekit_run(&k);
+    ck_assert_uint_eq(k.failures, 1);
+    storekit_kill(&k);
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 14);
+    storekit_append_range(&k, 15, 400, 1, 400); /* several segments */
+    storekit_run(&k);
+    ck_assert_uint_eq(k.persisted, 400);
+    storekit_crash(&k, &rng, 0);
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 400);
+}
+END_TEST
+
 START_TEST(hard_state_survives_a_crash_at_any_call)
 {
     for (int which = 0; which < 3; which++) {
@@ -709,6 +731,7 @@ int main(void)
     tcase_add_test(tc, records_of_a_recycled_file_are_never_taken_for_new_ones);
     tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
     tcase_add_test(tc, a_truncation_finished_by_a_killed_process_is_not_finished_twice);
+    tcase_add_test(tc, a_truncation_whose_end_was_not_synced_takes_nothing_appended_later);
     tcase_add_test(tc, hard_state_survives_a_crash_at_any_call);
     tcase_add_test(tc, later_hard_states_overtake_and_are_reported);
     tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
