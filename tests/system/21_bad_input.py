@@ -275,11 +275,11 @@ def replica_port(root):
         group.end()
 
 
-def fails(r, *parts, **overrides):
+def fails(r, *parts, under=(), **overrides):
     """The start ends by itself, not well, with a message that names all the parts and is no crash."""
     with open(r.log, "ab") as log:
         begin = log.tell()
-    process = r.spawn(**overrides)
+    process = r.spawn(under, **overrides)
     try:
         status = process.wait(timeout=WAIT_S)
     except subprocess.TimeoutExpired:
@@ -320,6 +320,18 @@ def settings(root):
     fails(r, "namesrvAddr", "here", namesrvAddr="here")
 
 
+def read_only(directory):
+    """(command, cause): what is started under the command sees the directory read-only and fails for that cause: a mount
+    of its own, or where none may be made, rights that are missing."""
+    remount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
+    for mounts in (["unshare", "--mount"], ["unshare", "--mount", "--map-root-user"]):
+        under = [*mounts, "sh", "-c", remount, directory]
+        if subprocess.run([*under, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+            return under, "Read-only file system"
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    return nobody if os.geteuid() == 0 else [], "Permission denied"
+
+
 def surroundings(root):
     """Directories and ports that are not ours to use."""
     r = started(root)
@@ -340,6 +352,15 @@ def surroundings(root):
     fails(r, blocked, storePathRootDir=blocked)
     fails(r, blocked, storePathRootDir=os.path.join(blocked, "below"))
     fails(r, "/proc/none", storePathRootDir="/proc/none")
+    # read-only: a new one, and one that is in use
+    empty = os.path.join(root, "empty")
+    os.mkdir(empty)
+    for directory in (empty, r.dir):
+        mode = os.stat(directory).st_mode
+        os.chmod(directory, 0o555)
+        under, cause = read_only(directory)
+        fails(r, directory, cause, under=under, storePathRootDir=directory)
+        os.chmod(directory, mode)
     # formats of the future: the version follows the magic
     saved = os.path.join(root, "saved")
     shutil.copytree(r.dir, saved)

@@ -154,11 +154,12 @@ class Replica:
         self.settings |= settings
         self.process = None
 
-    def spawn(self, **overrides):
+    def spawn(self, under=(), **overrides):
+        """The process; `under` is a command that ends in becoming it."""
         args = [x for k, v in (self.settings | overrides).items() for x in ("-D", f"{k}={v}")]
         env = {k: v for k, v in os.environ.items() if k != "NAMESRV_ADDR"}
         with open(self.log, "ab") as log:
-            process = subprocess.Popen([PROGRAM, *args], stderr=log, stdout=log, env=env)
+            process = subprocess.Popen([*under, PROGRAM, *args], stderr=log, stdout=log, env=env)
         PROCESSES.append(process)
         return process
 
