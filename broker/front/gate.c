@@ -20,6 +20,7 @@
 #include "common/log.h"
 
 #define PARK_RETRY_MS   20u
+#define PARK_TURN_MAX   512u   /* tried in one turn: a turn that is long costs the leader its office */
 #define RELAY_SPARE_MS  3000u  /* beyond the deadline, for the leader's own answer */
 #define RELAY_LONG_MS   40000u /* pulls: longer than the leader holds one */
 #define LONG_RELAYS_MAX 6144u  /* of the 8192 the transport takes: the rest is for what is answered at once */
@@ -32,12 +33,15 @@ struct kept {
     struct reply_to reply;
     uint64_t deadline_ms; /* for finding a leader */
     uint64_t asked_ms;    /* when it was relayed */
+    uint64_t tried;       /* in which run of the park last */
     uint32_t flags;
 };
 
 struct park {
     TAILQ_HEAD(, kept) waiting;
     uint64_t bytes, count;
+    struct kept *next;            /* whom the run under way tries next; NULL: none is under way */
+    uint64_t run;                 /* its number, from 1 */
     uint64_t relays, long_relays; /* under way; of these, with ROW_LONG */
     struct timer retry;
 };
@@ -88,6 +92,7 @@ struct kept *gate_keep(struct front *f, const struct request *req)
     if (f->again != NULL) {
         k->deadline_ms = f->again->deadline_ms;
         k->flags = f->again->flags;
+        k->tried = f->again->tried;
     } else {
         k->deadline_ms = loop_now_ms(f->loop) + (uint64_t)f->settings->park_send_ms;
     }
@@ -199,17 +204,20 @@ static void on_relay_answer(void *arg, int err, const uint8_t *frame, uint32_t l
     gate_drop(k);
 }
 
-/* Hand it to the leader when there is one in reach. */
-static bool try_relay(struct front *f, struct kept *k)
+/* There is another leader, and it is in reach. */
+static bool can_relay(const struct front *f, uint32_t flags)
+{
+    if (f->leader == DL_NOBODY || f->leader == f->self || !f->transport->is_up(f->transport->impl, f->leader))
+        return false;
+    return !(flags & ROW_LONG) || f->park->long_relays < LONG_RELAYS_MAX;
+}
+
+static void relay(struct front *f, struct kept *k)
 {
     struct park *p = f->park;
     uint64_t now_ms = loop_now_ms(f->loop);
     uint32_t timeout_ms = RELAY_SPARE_MS;
 
-    if (f->leader == DL_NOBODY || f->leader == f->self || !f->transport->is_up(f->transport->impl, f->leader))
-        return false;
-    if (k->flags & ROW_LONG && p->long_relays >= LONG_RELAYS_MAX)
-        return false;
     if (k->deadline_ms > now_ms)
         timeout_ms += (uint32_t)(k->deadline_ms - now_ms);
     if (k->flags & ROW_LONG)
@@ -220,7 +228,6 @@ static bool try_relay(struct front *f, struct kept *k)
     metric_add(&f->counters.relayed, 1);
     f->transport->relay(f->transport->impl, f->leader, f->term, &k->client, k->frame->data, k->frame->len,
                         timeout_ms, on_relay_answer, k);
-    return true;
 }
 
 bool gate_before(struct request *req, const struct dispatch_row *row)
@@ -229,8 +236,11 @@ bool gate_before(struct request *req, const struct dispatch_row *row)
     struct kept *k;
     int64_t wait_ms = row->flags & ROW_SEND ? f->settings->park_send_ms : f->settings->park_read_ms;
     bool settled = f->again != NULL && req->reply.oneway; /* its ticket was answered at the first try */
+    /* A run is under way: who comes now goes behind those it has not reached, or an early request could overtake a
+     * parked one of the same connection. Relayed ones keep the order they had where they were parked. */
+    bool behind = f->park->next != NULL && f->again == NULL && !came_by_relay(&req->reply);
 
-    if (may_handle(f, row->flags)) {
+    if (!(row->flags & ROW_LEADER) || (!behind && may_handle(f, row->flags))) {
         if (f->again != NULL)
             f->again->flags = row->flags;
         else if (came_by_relay(&req->reply) && req->reply.oneway) /* nobody else answers this one */
@@ -246,45 +256,63 @@ bool gate_before(struct request *req, const struct dispatch_row *row)
     k->flags = row->flags;
     if (f->again == NULL)
         k->deadline_ms = loop_now_ms(f->loop) + (uint64_t)wait_ms;
-    if (!try_relay(f, k))
+    if (!behind && can_relay(f, k->flags))
+        relay(f, k);
+    else
         park_add(f, k);
     return true;
 }
 
-/* Try all that waited when this began, in order: those past their deadline are answered, those that can be
- * handled or relayed go, the rest waits on in the same order. */
+/* A piece of a run: in order, those past their deadline are answered, those that can be handled or relayed go, the rest
+ * stays where it is. Who comes back to the end, refused, is not tried again before the next run. */
 static void park_run(struct front *f)
 {
     struct park *p = f->park;
     uint64_t now_ms = loop_now_ms(f->loop);
 
-    for (uint64_t left = p->count; left > 0; left--) {
-        struct kept *k = TAILQ_FIRST(&p->waiting);
+    for (uint32_t n = 0; n < PARK_TURN_MAX && p->next != NULL; n++) {
+        struct kept *k = p->next;
+        bool late = now_ms >= k->deadline_ms, here = may_handle(f, k->flags);
 
-        if (k == NULL)
-            return; /* a hand-over asked for by one of them ran the rest */
+        p->next = TAILQ_NEXT(k, link);
+        if (k->tried == p->run || (!late && !here && !can_relay(f, k->flags)))
+            continue;
+        k->tried = p->run;
         park_remove(p, k);
-        if (now_ms >= k->deadline_ms)
+        if (late)
             give_up(k, "waited for a leader");
-        else if (may_handle(f, k->flags))
+        else if (here)
             gate_again(f, k);
-        else if (!try_relay(f, k))
-            park_add(f, k);
+        else
+            relay(f, k);
     }
+    if (p->next != NULL)
+        timer_start(&p->retry, 0);
+    else if (!TAILQ_EMPTY(&p->waiting))
+        timer_start(&p->retry, PARK_RETRY_MS);
+}
+
+static void park_begin(struct front *f)
+{
+    f->park->run++;
+    f->park->next = TAILQ_FIRST(&f->park->waiting);
+    park_run(f);
 }
 
 static void on_retry(void *arg)
 {
     struct front *f = arg;
 
-    park_run(f);
-    if (!TAILQ_EMPTY(&f->park->waiting))
-        timer_start(&f->park->retry, PARK_RETRY_MS);
+    if (f->park->next != NULL)
+        park_run(f);
+    else
+        park_begin(f);
 }
 
+/* Also from within a run, by a hand-over that one of the parked asks for: both then go on from the same place. */
 void gate_on_changed(struct front *f)
 {
-    park_run(f);
+    park_begin(f);
 }
 
 void front_on_relay(struct front *f, dl_peer_t from, uint64_t ticket, dl_term_t term,

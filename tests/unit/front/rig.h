@@ -20,7 +20,7 @@
 #include "tests/lib/memory_checkpoint.h"
 
 #define ANSWERS_MAX   512
-#define PENDING_MAX   512
+#define PENDING_MAX   1024
 #define LOG_BYTES_MAX (16u << 20)
 #define RELAYS_SEEN   64
 #define SELF          1
@@ -80,6 +80,8 @@ struct rig {
     void *read_arg;
     /* the other replica */
     bool other_up;
+    int relay_refused; /* relays end with it at once */
+    uint32_t relays_refused;
     struct relay relays[RELAYS_SEEN];
     uint32_t relay_count;
     int ticket_err[RELAYS_SEEN]; /* relay_reply's, by ticket; 1 = none yet */
@@ -237,6 +239,11 @@ static inline void rig_relay(void *impl, dl_peer_t peer, dl_term_t term, const s
     (void)frame;
     (void)timeout_ms;
     ck_assert_uint_eq(peer, OTHER);
+    if (rig.relay_refused != 0) {
+        rig.relays_refused++;
+        fn(arg, rig.relay_refused, NULL, 0);
+        return;
+    }
     ck_assert_uint_lt(rig.relay_count, RELAYS_SEEN);
     rig.relays[rig.relay_count++] = (struct relay){fn, arg, len};
 }

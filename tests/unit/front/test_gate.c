@@ -84,6 +84,43 @@ START_TEST(parked_bytes_are_bounded)
 }
 END_TEST
 
+/* Many that waited go in pieces, and a request that comes between two of them does not overtake. */
+START_TEST(parked_go_in_pieces_and_in_order)
+{
+    enum { PARKED = 700 };
+
+    rig_ask(1, SEND_MESSAGE, SEND_FIELDS("T", "0", ""));
+    rig_settle();
+    rig_role(false, DL_NOBODY);
+    for (int i = 0; i < PARKED; i++)
+        rig_ask_oneway(SEND_MESSAGE, SEND_FIELDS("T", "0", ""), NULL);
+    rig_role(true, SELF);
+    ck_assert_uint_gt(rig.pending_count, 0);
+    ck_assert_uint_lt(rig.pending_count, PARKED);
+    rig_ask(2, SEND_MESSAGE, SEND_FIELDS("T", "0", ""));
+    rig_settle();
+    rig_expect(2, RC_SUCCESS);
+    ck_assert_int_eq(rig_number(2, "queueOffset"), 1 + PARKED);
+}
+END_TEST
+
+/* What a run sends and gets back is tried in the next run, not in the same one. */
+START_TEST(refused_relays_wait_for_the_next_run)
+{
+    rig.other_up = true;
+    rig.relay_refused = ERR_BUSY;
+    rig_role(false, OTHER);
+    rig_ask(1, GET_MAX_OFFSET, "topic", "T", "queueId", "0");
+    rig_ask(2, GET_MAX_OFFSET, "topic", "T", "queueId", "0");
+    ck_assert_uint_eq(rig.relays_refused, 2);
+    rig_role(false, OTHER);
+    ck_assert_uint_eq(rig.relays_refused, 4);
+    ck_assert(!rig_answered(1) && !rig_answered(2));
+    rig.relay_refused = 0;
+    rig_until(rig.relay_count == 2);
+}
+END_TEST
+
 START_TEST(relays_to_the_leader_and_back)
 {
     struct remoting_out out;
@@ -217,6 +254,8 @@ int main(void)
     tcase_add_test(t, writes_wait_for_the_end_of_a_hand_over);
     tcase_add_test(t, gives_up_at_the_deadline_with_14);
     tcase_add_test(t, parked_bytes_are_bounded);
+    tcase_add_test(t, parked_go_in_pieces_and_in_order);
+    tcase_add_test(t, refused_relays_wait_for_the_next_run);
     tcase_add_test(t, relays_to_the_leader_and_back);
     tcase_add_loop_test(t, what_a_failed_relay_means, 0, sizeof(endings) / sizeof(endings[0]));
     tcase_add_test(t, one_hop_only);
