@@ -324,6 +324,7 @@ static int open_store(struct broker *b, struct err *err)
         .disk = &b->disk,
         .group = group_name(b),
         .self = b->self,
+        .seed = rng_entropy(), /* its own: what is drawn from the broker's seed can be seen by clients */
         .segment_bytes = (uint64_t)b->settings->segment_bytes,
         .cache_bytes = (uint64_t)b->settings->cache_bytes,
         .flush = b->flush,

@@ -188,7 +188,7 @@ static int dump_end(struct dump *d, const struct segment_scan *scan)
         print_damage(d, "the log ends before an entry that was committed");
     PRINT(d, "end", NUM("index", scan->index - 1), NUM("term", scan->term), NUM("pos", scan->pos),
           TEXT("mark", rest.mark_here ? "good" : "none"),
-          TEXT("behind", rest.record_seen ? "records of a torn batch" : "nothing"));
+          TEXT("behind", rest.record_seen ? "what looks like records of a torn batch" : "nothing"));
     return EXIT_GOOD;
 }
 
@@ -224,6 +224,7 @@ static int dump_segment(struct dump *d, dl_pos_t first_pos, bool first, bool las
     *scan = (struct segment_scan){.disk = &d->disk,
                                   .fd = fd,
                                   .salt = record_salt(group),
+                                  .secret = head.secret,
                                   .first_pos = head.first_pos,
                                   .limit = head.first_pos + (uint64_t)size - SEGMENT_HEAD_BYTES,
                                   .pos = head.first_pos,

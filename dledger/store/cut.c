@@ -35,12 +35,13 @@ int cut_zero(struct disk *disk, int fd, uint64_t offset, uint64_t len)
     return 0;
 }
 
-int cut_erase(struct dl_store *s, int fd, dl_pos_t first_pos, const struct segment_mark *mark, dl_pos_t end)
+int cut_erase(struct dl_store *s, int fd, const struct segment_head *head, const struct segment_mark *mark,
+              dl_pos_t end)
 {
     uint8_t bytes[SEGMENT_MARK_BYTES];
     struct iovec iov = {bytes, sizeof(bytes)};
-    uint64_t at = segment_offset(first_pos, mark->end);
-    segment_mark_encode(bytes, s->salt, mark);
+    uint64_t at = segment_offset(head->first_pos, mark->end);
+    segment_mark_encode(bytes, head->secret, mark);
     int64_t rc = s->disk->ops->pwritev(s->disk, fd, &iov, 1, at);
     if (rc < 0)
         return (int)rc;
@@ -63,8 +64,8 @@ static int remove_segment(struct dl_store *s, dl_pos_t first_pos)
     return s->disk->ops->sync_dir(s->disk, SEGMENT_DIR);
 }
 
-int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_pos_t *dead,
-               uint32_t dead_count)
+int cut_finish(struct dl_store *s, int fd, const struct segment_head *head, const struct meta_cut *cut,
+               const dl_pos_t *dead, uint32_t dead_count)
 {
     struct segment_mark mark = {cut->from, cut->from, cut->index - 1, cut->prev_crc};
     for (uint32_t i = dead_count; i-- > 0;) {
@@ -72,7 +73,7 @@ int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_
         if (rc != 0)
             return rc;
     }
-    int rc = cut_erase(s, fd, cut->segment, &mark, cut->end);
+    int rc = cut_erase(s, fd, head, &mark, cut->end);
     if (rc == 0)
         rc = s->disk->ops->fdatasync(s->disk, fd);
     return rc != 0 ? rc : meta_cut_clear(&s->meta);

@@ -191,7 +191,7 @@ static void claim_live(struct dl_store *s, uint64_t end)
 static int write_mark(struct dl_store *s, struct segment *seg, const struct segment_mark *mark)
 {
     uint8_t bytes[SEGMENT_MARK_BYTES];
-    segment_mark_encode(bytes, s->salt, mark);
+    segment_mark_encode(bytes, seg->head.secret, mark);
     int rc = blocks_seek(&s->blocks, segment_offset(seg->head.first_pos, mark->end));
     rc = rc != 0 ? rc : blocks_put(&s->blocks, bytes, sizeof(bytes));
     rc = rc != 0 ? rc : blocks_end(&s->blocks);
@@ -211,7 +211,7 @@ static int write_items(struct dl_store *s, struct segment *seg, const struct ite
                        const struct segment_mark *mark)
 {
     uint8_t mark_bytes[SEGMENT_MARK_BYTES];
-    segment_mark_encode(mark_bytes, s->salt, mark);
+    segment_mark_encode(mark_bytes, seg->head.secret, mark);
     int rc = blocks_seek(&s->blocks, segment_offset(seg->head.first_pos, items[0].pos));
     for (uint32_t i = 0; i < count && rc == 0; i++)
         rc = blocks_put(&s->blocks, items[i].buf->data + items[i].offset, items[i].len);
@@ -267,7 +267,7 @@ static int run_cut(struct dl_store *s, const struct item *item)
     if (fd < 0)
         return fail(s, seg, "open", fd);
     if ((rc = meta_cut_write(&s->meta, &cut->intent)) == 0)
-        rc = cut_finish(s, fd, &cut->intent, dead, count);
+        rc = cut_finish(s, fd, &seg->head, &cut->intent, dead, count);
     files_unpin(&s->files, &seg->file);
     blocks_use(&s->blocks, s->blocks.fd);
     return rc != 0 ? fail(s, seg, "truncation", rc) : 0;

@@ -17,6 +17,7 @@
 
 #include <pthread.h>
 
+#include "common/rng.h"
 #include "dledger/store/blocks.h"
 #include "dledger/store/cache.h"
 #include "dledger/store/files.h"
@@ -33,9 +34,8 @@
 #define STORE_LIVE_CHUNK    (1u * 1024 * 1024) /* zeroed at a time in the file being written */
 #define STORE_SPARE_CHUNK   (4u * 1024 * 1024) /* zeroed at a time in a spare file */
 #define STORE_SPARSE_GAP    (64u * 1024)       /* bytes between the marks of a sparse index */
-#define STORE_HINT_BYTES \
-    (16u * 1024 * 1024)        /* committed bytes after which the known commit point is saved again */
-#define STORE_FLUSH_JOBS    2u /* one runs while the other's report travels */
+#define STORE_HINT_BYTES    (8u * 1024 * 1024) /* committed bytes until the known commit point is saved again */
+#define STORE_FLUSH_JOBS    2u                 /* one runs while the other's report travels */
 #define STORE_TERM_RUNS_MAX (1u * 1024 * 1024)
 
 /* Every STORE_SPARSE_GAP bytes a record's place, relative to the segment's first. */
@@ -122,7 +122,8 @@ struct dl_store {
     struct disk *disk;
     struct meta meta;
     int lock_fd;
-    uint32_t refs; /* jobs submitted, plus one until close */
+    struct rng rng; /* loop: secrets of segments */
+    uint32_t refs;  /* jobs submitted, plus one until close */
     bool closed;
 
     /* The log, as the loop sees it. */
@@ -218,12 +219,13 @@ void flush_release(struct dl_store *s); /* at the very end */
 
 /* cut.c: blocking, also used by recovery; 0 or -errno */
 /* Carry out a cut whose intent is on disk: remove the segments that begin at `dead` (ascending), erase the
- * rest of `fd` behind the cut, sync, forget the intent. */
-int cut_finish(struct dl_store *s, int fd, const struct meta_cut *cut, const dl_pos_t *dead,
-               uint32_t dead_count);
+ * rest of `fd` (of the segment with this head) behind the cut, sync, forget the intent. */
+int cut_finish(struct dl_store *s, int fd, const struct segment_head *head, const struct meta_cut *cut,
+               const dl_pos_t *dead, uint32_t dead_count);
 /* Zero the segment's file from behind mark->end up to the position `end`, with the mark at mark->end. Not
  * synced. */
-int cut_erase(struct dl_store *s, int fd, dl_pos_t first_pos, const struct segment_mark *mark, dl_pos_t end);
+int cut_erase(struct dl_store *s, int fd, const struct segment_head *head, const struct segment_mark *mark,
+              dl_pos_t end);
 /* Zero file bytes [offset, offset + len), whole blocks when the handle is direct. */
 int cut_zero(struct disk *disk, int fd, uint64_t offset, uint64_t len);
 

@@ -182,7 +182,8 @@ static struct segment *segment_for(struct dl_store *s, uint32_t len)
     uint64_t used = segment_offset(seg->head.first_pos, seg->end);
     if (seg->last < seg->head.first_index || used + len + SEGMENT_MARK_BYTES <= s->opts.segment_bytes)
         return seg;
-    struct segment_head head = {seg->end, seg->last + 1, store_term_at(s, seg->last), seg->last_crc};
+    struct segment_head head = {seg->end, seg->last + 1, store_term_at(s, seg->last), seg->last_crc,
+                                rng_next(&s->rng)};
     seg->sealed = true;
     seg = store_segment_new(&head);
     seg->sparse_complete = true;
@@ -496,6 +497,7 @@ int dl_store_open(const struct dl_store_opts *opts, struct dl_store **out, struc
     strcpy(s->group, opts->group);
     s->opts.group = s->group;
     s->salt = record_salt(s->group);
+    rng_seed(&s->rng, opts->seed);
     s->disk = opts->disk;
     s->refs = 1;
     s->meta.fd = s->lock_fd = -1;

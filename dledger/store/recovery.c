@@ -6,10 +6,10 @@
  *   3. segments must follow each other without a gap; those with a good index file are not read
  *   4. in the last one find the end of the good records and judge what is behind it:
  *        damage - a flush mark says the bad bytes were durable once, or they lie before the known commit
- *        point, or good records
- *                 lie further behind than one batch reaches. Refused, never cut: other replicas have what is
- *                 missing here
+ *                 point. Refused, never cut: other replicas have what is missing here
  *        torn   - else: the batch under way at the crash, never reported. Erased, so that it never comes back
+ *      What looks like a record behind bad bytes is evidence of nothing: a body can hold it, be it one of the
+ *      torn batch or one that an earlier use of the file left
  *   5. all that was found is synced before anybody is told of it
  */
 #include <errno.h>
@@ -110,35 +110,7 @@ static int prepare_dir(struct dl_store *s, struct listing *l, struct err *err)
     return 0;
 }
 
-/* ---- an interrupted cut ---- */
-
-static int finish_cut(struct dl_store *s, struct listing *l, struct err *err)
-{
-    struct meta_cut cut;
-    bool present;
-    char path[SEGMENT_PATH_MAX];
-    int rc = meta_cut_read(&s->meta, &cut, &present, err);
-    if (rc != 0 || !present)
-        return rc;
-    uint32_t keep = 0;
-    while (keep < l->seg_count && l->segs[keep] != cut.segment)
-        keep++;
-    segment_path(path, cut.segment);
-    if (keep == l->seg_count)
-        return err_set(err, ERR_DAMAGED, "%s/%s: was being truncated and is missing", s->disk->root, path);
-    int fd = s->disk->ops->open(s->disk, path, false);
-    if (fd < 0)
-        return io_err(s, path, "open", fd, err);
-    rc = cut_finish(s, fd, &cut, l->segs + keep + 1, l->seg_count - keep - 1);
-    s->disk->ops->close(s->disk, fd);
-    if (rc != 0)
-        return io_err(s, path, "truncation", rc, err);
-    l->seg_count = keep + 1;
-    LOG_INFO("truncation finished", "file=%s/%s index=%" PRIu64, s->disk->root, path, cut.index);
-    return 0;
-}
-
-/* ---- segments ---- */
+/* ---- opening a segment ---- */
 
 /* Open a segment and read its head; it stays open and pinned in *fd. */
 static int open_segment(struct dl_store *s, dl_pos_t first_pos, struct segment **out, int *fd, uint64_t *size,
@@ -175,6 +147,40 @@ static int open_segment(struct dl_store *s, dl_pos_t first_pos, struct segment *
     return 0;
 }
 
+/* ---- an interrupted cut ---- */
+
+static int finish_cut(struct dl_store *s, struct listing *l, struct err *err)
+{
+    struct meta_cut cut;
+    struct segment *seg;
+    uint64_t size;
+    int fd;
+    bool present;
+    char path[SEGMENT_PATH_MAX];
+    int rc = meta_cut_read(&s->meta, &cut, &present, err);
+    if (rc != 0 || !present)
+        return rc;
+    uint32_t keep = 0;
+    while (keep < l->seg_count && l->segs[keep] != cut.segment)
+        keep++;
+    segment_path(path, cut.segment);
+    if (keep == l->seg_count)
+        return err_set(err, ERR_DAMAGED, "%s/%s: was being truncated and is missing", s->disk->root, path);
+    rc = open_segment(s, cut.segment, &seg, &fd, &size, err);
+    if (rc != 0)
+        return rc;
+    rc = cut_finish(s, fd, &seg->head, &cut, l->segs + keep + 1, l->seg_count - keep - 1);
+    files_unpin(&s->files, &seg->file);
+    store_segment_unref(s, seg);
+    if (rc != 0)
+        return io_err(s, path, "truncation", rc, err);
+    l->seg_count = keep + 1;
+    LOG_INFO("truncation finished", "file=%s/%s index=%" PRIu64, s->disk->root, path, cut.index);
+    return 0;
+}
+
+/* ---- segments ---- */
+
 struct scan_arg {
     struct dl_store *s;
     struct segment *seg;
@@ -208,6 +214,7 @@ static struct segment_scan scan_of(struct dl_store *s, struct segment *seg, int 
     return (struct segment_scan){.disk = s->disk,
                                  .fd = fd,
                                  .salt = s->salt,
+                                 .secret = seg->head.secret,
                                  .first_pos = seg->head.first_pos,
                                  .limit = seg->head.first_pos + bytes,
                                  .pos = seg->head.first_pos,
@@ -289,8 +296,6 @@ static int judge(struct dl_store *s, const struct segment_scan *scan, const stru
         return damaged_at(s, scan, "it was committed", err);
     if (rest->mark_seen && rest->mark.start > scan->pos)
         return damaged_at(s, scan, "a later write found it durable", err);
-    if (rest->record_seen && rest->furthest_record - scan->pos >= STORE_BATCH_MAX)
-        return damaged_at(s, scan, "good records follow far behind", err);
     *torn = rest->record_seen || (rest->mark_seen && rest->mark.end > scan->pos);
     return 0;
 }
@@ -315,8 +320,9 @@ static int settle_end(struct dl_store *s, const struct segment_scan *scan, struc
     /* Room for the mark is always there: records are placed so. */
     struct segment_mark mark = {scan->pos, scan->pos, scan->index - 1, scan->prev_crc};
     dl_pos_t end = scan->pos + STORE_BATCH_MAX + SEGMENT_MARK_BYTES;
+    end = rest.record_end > end ? rest.record_end : end;
     end = !torn ? scan->pos : end < scan->limit ? end : scan->limit;
-    rc = cut_erase(s, fd, seg->head.first_pos, &mark, end);
+    rc = cut_erase(s, fd, &seg->head, &mark, end);
     if (rc == 0)
         rc = s->disk->ops->fdatasync(s->disk, fd);
     return rc != 0 ? io_err(s, path, "write", rc, err) : 0;
@@ -378,7 +384,7 @@ static int load_segments(struct dl_store *s, const struct listing *l, struct err
 /* A log that does not exist yet: its first segment's file is made with the first flush. */
 static void load_nothing(struct dl_store *s)
 {
-    struct segment_head head = {.first_pos = 0, .first_index = 1};
+    struct segment_head head = {.first_pos = 0, .first_index = 1, .secret = rng_next(&s->rng)};
     struct segment *seg = store_segment_new(&head);
     seg->sparse_complete = true;
     store_segments_push(s, seg);

@@ -13,13 +13,16 @@
 #include "dledger/store/store.h"
 
 #define SEGMENT_MAGIC     "LMSEG\0\0\0"
-#define MARK_MAGIC        0x31464d4cu /* "LMF1" */
+#define MARK_MAGIC        0x32464d4cu /* "LMF2" */
 #define OFF_GROUP_LEN     44
 #define OFF_GROUP         46
+#define OFF_SECRET        176
 #define OFF_HEAD_CRC      4092
-#define MARK_CRC          36
+#define MARK_CRC          44
 #define SCAN_BUFFER_BYTES (1024u * 1024)
 #define DIGITS            20
+#define LOOK_BYTES        DL_RECORD_HEAD /* of a mark, and of a record's head */
+_Static_assert(LOOK_BYTES == SEGMENT_MARK_BYTES, "both are looked for at once");
 
 void segment_path(char path[SEGMENT_PATH_MAX], dl_pos_t first_pos)
 {
@@ -73,6 +76,7 @@ void segment_head_encode(uint8_t out[SEGMENT_HEAD_BYTES], const char *group, con
     put_le32(out + 40, head->prev_crc);
     out[OFF_GROUP_LEN] = (uint8_t)group_len;
     memcpy(out + OFF_GROUP, group, group_len);
+    put_le64(out + OFF_SECRET, head->secret);
     put_le32(out + OFF_HEAD_CRC, crc32c(0, out, OFF_HEAD_CRC));
 }
 
@@ -94,6 +98,7 @@ int segment_head_decode(const uint8_t in[SEGMENT_HEAD_BYTES], const char *path, 
     head->first_index = get_le64(in + 24);
     head->prev_term = get_le64(in + 32);
     head->prev_crc = get_le32(in + 40);
+    head->secret = get_le64(in + OFF_SECRET);
     if (head->first_index == 0 || head->first_pos > INT64_MAX)
         return err_set(err, ERR_DAMAGED, "%s: impossible numbers in the segment's head", path);
     if (group_out)
@@ -101,26 +106,27 @@ int segment_head_decode(const uint8_t in[SEGMENT_HEAD_BYTES], const char *path, 
     return 0;
 }
 
-void segment_mark_encode(uint8_t out[SEGMENT_MARK_BYTES], uint32_t salt, const struct segment_mark *mark)
+void segment_mark_encode(uint8_t out[SEGMENT_MARK_BYTES], uint64_t secret, const struct segment_mark *mark)
 {
     put_le32(out, MARK_MAGIC);
-    put_le32(out + 4, salt);
-    put_le64(out + 8, mark->start);
-    put_le64(out + 16, mark->end);
-    put_le64(out + 24, mark->last);
-    put_le32(out + 32, mark->last_crc);
+    put_le32(out + 4, mark->last_crc);
+    put_le64(out + 8, secret);
+    put_le64(out + 16, mark->start);
+    put_le64(out + 24, mark->end);
+    put_le64(out + 32, mark->last);
+    put_le32(out + 40, 0);
     put_le32(out + MARK_CRC, crc32c(0, out, MARK_CRC));
 }
 
-bool segment_mark_decode(const uint8_t in[SEGMENT_MARK_BYTES], uint32_t salt, dl_pos_t pos,
+bool segment_mark_decode(const uint8_t in[SEGMENT_MARK_BYTES], uint64_t secret, dl_pos_t pos,
                          struct segment_mark *mark)
 {
-    mark->start = get_le64(in + 8);
-    mark->end = get_le64(in + 16);
-    mark->last = get_le64(in + 24);
-    mark->last_crc = get_le32(in + 32);
-    return get_le32(in) == MARK_MAGIC && get_le32(in + 4) == salt && mark->end == pos && mark->start <= pos &&
-           get_le32(in + MARK_CRC) == crc32c(0, in, MARK_CRC);
+    mark->last_crc = get_le32(in + 4);
+    mark->start = get_le64(in + 16);
+    mark->end = get_le64(in + 24);
+    mark->last = get_le64(in + 32);
+    return get_le32(in) == MARK_MAGIC && get_le64(in + 8) == secret && mark->end == pos &&
+           mark->start <= pos && get_le32(in + MARK_CRC) == crc32c(0, in, MARK_CRC);
 }
 
 /* ---- reading ---- */
@@ -209,38 +215,35 @@ int segment_scan(struct segment_scan *scan, struct err *err)
 int segment_look_behind(const struct segment_scan *scan, dl_pos_t to, struct segment_rest *rest,
                         struct err *err)
 {
-    struct window w = {0}, candidate = {0};
+    struct window w = {0};
     struct segment_scan area = *scan;
     int rc = 0;
     area.limit = to;
     memset(rest, 0, sizeof(*rest));
     for (dl_pos_t pos = scan->pos; pos < to && rc == 0;) {
-        const uint8_t *data, *record;
+        const uint8_t *data;
         size_t have;
-        rc = window_at(&area, &w, pos, SEGMENT_MARK_BYTES, &data, &have, err);
-        if (rc != 0 || have < SEGMENT_MARK_BYTES)
+        rc = window_at(&area, &w, pos, LOOK_BYTES, &data, &have, err);
+        if (rc != 0 || have < LOOK_BYTES)
             break;
         /* The last bytes of a window are looked at again as the first of the next. */
-        size_t whole = have - SEGMENT_MARK_BYTES + 1;
+        size_t whole = have - LOOK_BYTES + 1;
         bool file_ends = pos + have >= to || have < SCAN_BUFFER_BYTES;
-        for (const uint8_t *p = data; rc == 0 && (p = memmem(p, (size_t)(data + whole - p) + 1, "LM", 2));
-             p++) {
+        for (const uint8_t *p = data; (p = memmem(p, (size_t)(data + whole - p) + 1, "LM", 2)); p++) {
             dl_pos_t at = pos + (dl_pos_t)(p - data);
             struct segment_mark mark;
             struct record_head head;
-            bool good = false;
             if (p >= data + whole)
                 break;
-            if (segment_mark_decode(p, scan->salt, at, &mark)) {
+            if (segment_mark_decode(p, scan->secret, at, &mark)) {
                 rest->mark_here |= at == scan->pos;
                 rest->mark_seen = true;
                 rest->mark = mark;
-            } else if (p[2] == 'R') {
-                rc = record_at(&area, &candidate, at, &head, &record, &good, err);
-            }
-            if (good && at > scan->pos) {
+            } else if (at > scan->pos && record_head_read(p, &head) && head.pos == at &&
+                       head.salt == scan->salt) {
                 rest->record_seen = true;
-                rest->furthest_record = at;
+                if (at + head.len > rest->record_end)
+                    rest->record_end = at + head.len;
             }
         }
         if (file_ends)
@@ -248,6 +251,5 @@ int segment_look_behind(const struct segment_scan *scan, dl_pos_t to, struct seg
         pos += whole;
     }
     free(w.data);
-    free(candidate.data);
     return rc;
 }

@@ -67,6 +67,7 @@ struct dl_store_opts {
     struct disk *disk;      /* must outlive the store */
     const char *group;      /* dLegerGroup; a directory of another group is refused (ERR_FOREIGN) */
     dl_peer_t self;         /* a directory of another replica is refused (ERR_FOREIGN) */
+    uint64_t seed;          /* for numbers in segment heads that no client may guess: entropy of its own */
     uint64_t segment_bytes; /* 64 MiB; 64 KiB at least (tests) */
     /* 8 MiB: newest records kept in memory; what is not yet applied is kept always. */
     uint64_t cache_bytes;
@@ -82,7 +83,7 @@ struct dl_store_opts {
 };
 
 /* Open (or make) the log: read both hard-state slots, check segments, cut a torn tail (never acknowledged),
- * refuse damage before the known durable point (ERR_DAMAGED naming file and offset), newer formats
+ * refuse damage before the known durable point (ERR_DAMAGED naming file and offset), other formats
  * (ERR_VERSION), another process (ERR_LOCKED), foreign data (ERR_FOREIGN). Blocks; at start only. */
 int dl_store_open(const struct dl_store_opts *opts, struct dl_store **out, struct err *err) MUSTCHECK;
 /* Waits for the job that runs, writes nothing: what was not reported persisted may or may not be there at the

@@ -66,6 +66,7 @@ int storekit_open(struct storekit *k)
     struct dl_store_opts opts = {.disk = fakedisk_disk(k->fake),
                                  .group = k->group,
                                  .self = k->self,
+                                 .seed = ++k->seed,
                                  .segment_bytes = k->segment_bytes,
                                  .cache_bytes = k->cache_bytes,
                                  .flush = k->flush,

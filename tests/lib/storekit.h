@@ -14,8 +14,8 @@ struct storekit {
     struct dl_store *s; /* NULL: not open */
     const char *group;
     dl_peer_t self;
-    uint64_t segment_bytes, cache_bytes;
-    dl_index_t persisted; /* as reported */
+    uint64_t segment_bytes, cache_bytes, seed; /* seed: another one at each open */
+    dl_index_t persisted;                      /* as reported */
     dl_term_t persisted_term;
     struct dl_hard hard; /* as reported */
     unsigned hard_reports, failures;

@@ -190,6 +190,7 @@ static bool open_all(struct replica *r)
         .disk = fakedisk_disk(r->disk),
         .group = GROUP,
         .self = r->id,
+        .seed = rng_next(&r->w->rng),
         .segment_bytes = t->segment_bytes,
         .cache_bytes = t->cache_bytes,
         .flush = r->slots[FLUSH].worker,

@@ -194,6 +194,104 @@ START_TEST(a_torn_batch_with_good_records_behind_is_erased)
 }
 END_TEST
 
+/* A client knows the group and where its message will lie, but not the segment's secret. */
+START_TEST(marks_forged_in_a_body_do_not_make_rot_of_a_torn_batch)
+{
+    dl_pos_t pos;
+    uint32_t len;
+    uint8_t zero[16] = {0};
+    struct buf *buf = buf_new(DL_RECORD_HEAD + 20 * SEGMENT_MARK_BYTES);
+    storekit_append_range(&k, 1, 9, 1, 100);
+    storekit_run(&k);
+    dl_store_cork(k.s, true);
+    storekit_append(&k, 10, 1, 600);
+    pos_of(10, &pos, &len);
+    buf->len = DL_RECORD_HEAD;
+    for (int i = 0; i < 20; i++, buf->len += SEGMENT_MARK_BYTES) {
+        struct segment_mark mark = {pos + len + buf->len, pos + len + buf->len, 11, 0};
+        segment_mark_encode(buf->data + buf->len, record_salt(k.group), &mark);
+    }
+    dl_store_append(k.s, 11, 1, DL_KIND_FIRST_APP, buf, NULL);
+    dl_store_cork(k.s, false);
+    fakedisk_power_off_at(k.fake, 2);
+    storekit_run(&k);
+    storekit_crash(&k, &rng, 1);
+    /* The first sector of the batch did not make it, nor did the true mark behind it. */
+    poke(FIRST_SEGMENT, segment_offset(0, pos), zero, sizeof(zero));
+    poke(FIRST_SEGMENT, segment_offset(0, pos + len + buf->len), zero, sizeof(zero));
+    buf_unref(buf);
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 9);
+}
+END_TEST
+
+/* The body of an older use of the file may have been made to fit the next one. */
+START_TEST(records_forged_in_a_recycled_file_are_no_damage_and_are_erased)
+{
+    const dl_pos_t far = 12 * 1024 * 1024;
+    uint8_t forged[DL_RECORD_HEAD + 10] = {0}, after[sizeof(forged)], zero[sizeof(forged)] = {0};
+    struct record_head head = {.len = sizeof(forged),
+                               .index = 100,
+                               .term = 1,
+                               .pos = far,
+                               .kind = DL_KIND_FIRST_APP,
+                               .salt = record_salt(k.group)};
+    storekit_close(&k);
+    k.segment_bytes = 16 * 1024 * 1024;
+    ck_assert_int_eq(storekit_open(&k), 0);
+    storekit_append_range(&k, 1, 9, 1, 100);
+    storekit_run(&k);
+    storekit_close(&k);
+    record_seal(forged, &head);
+    poke(FIRST_SEGMENT, segment_offset(0, far), forged, sizeof(forged));
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 9);
+    peek(FIRST_SEGMENT, segment_offset(0, far), after, sizeof(after));
+    ck_assert_mem_eq(after, zero, sizeof(after));
+}
+END_TEST
+
+static uint64_t secret_of(const char *path)
+{
+    uint8_t bytes[SEGMENT_HEAD_BYTES];
+    struct segment_head head;
+    peek(path, 0, bytes, sizeof(bytes));
+    ck_assert_int_eq(segment_head_decode(bytes, path, k.group, &head, NULL, &k.err), 0);
+    return head.secret;
+}
+
+START_TEST(each_use_of_a_file_has_its_own_secret)
+{
+    uint64_t seen[64];
+    unsigned count = 0;
+    for (dl_index_t i = 1; count < 12; i++) {
+        struct dl_store_view view;
+        char path[SEGMENT_PATH_MAX];
+        storekit_append(&k, i, 1, 9000);
+        storekit_run(&k);
+        dl_store_note(k.s, i, i);
+        dl_store_trim(k.s, i); /* leaves the segment being written, and two files to be used again */
+        storekit_run(&k);
+        dl_store_view(k.s, &view);
+        segment_path(path, view.begin_pos);
+        uint64_t secret = secret_of(path);
+        if (count > 0 && seen[count - 1] == secret)
+            continue;
+        for (unsigned j = 0; j < count; j++)
+            ck_assert_uint_ne(seen[j], secret);
+        seen[count++] = secret;
+    }
+    uint64_t before = seen[count - 1];
+    storekit_close(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    struct dl_store_view view;
+    char path[SEGMENT_PATH_MAX];
+    dl_store_view(k.s, &view);
+    segment_path(path, view.begin_pos);
+    ck_assert_uint_eq(secret_of(path), before);
+}
+END_TEST
+
 START_TEST(records_of_another_history_do_not_chain)
 {
     struct storekit other;
@@ -580,26 +678,29 @@ START_TEST(another_groups_or_replicas_directory_is_refused)
 }
 END_TEST
 
-static void make_newer(const char *path, uint64_t block)
+static void set_version(const char *path, uint64_t block, uint8_t version)
 {
     uint8_t bytes[4096], crc[4];
     peek(path, block, bytes, sizeof(bytes));
-    bytes[8]++;
+    bytes[8] = version;
     uint32_t sum = crc32c(0, bytes, 4092);
     memcpy(crc, &sum, 4);
     memcpy(bytes + 4092, crc, 4);
     poke(path, block, bytes, sizeof(bytes));
 }
 
-START_TEST(newer_formats_are_refused)
+START_TEST(newer_and_older_formats_are_refused)
 {
     storekit_append(&k, 1, 1, 10);
     storekit_run(&k);
     storekit_close(&k);
-    make_newer(FIRST_SEGMENT, 0);
+    set_version(FIRST_SEGMENT, 0, SEGMENT_VERSION + 1);
     ck_assert_int_eq(storekit_open(&k), ERR_VERSION);
     ck_assert_ptr_nonnull(strstr(k.err.text, FIRST_SEGMENT));
-    make_newer(META_PATH, 0);
+    set_version(FIRST_SEGMENT, 0, 1);
+    ck_assert_int_eq(storekit_open(&k), ERR_VERSION);
+    ck_assert_ptr_nonnull(strstr(k.err.text, "segment format 1, this program knows 2"));
+    set_version(META_PATH, 0, META_VERSION + 1);
     ck_assert_int_eq(storekit_open(&k), ERR_VERSION);
     ck_assert_ptr_nonnull(strstr(k.err.text, META_PATH));
 }
@@ -720,6 +821,9 @@ int main(void)
     tcase_add_test(tc, a_hole_in_durable_records_is_damage_and_stays_it);
     tcase_add_test(tc, rot_in_an_old_segment_is_found_when_its_index_file_is_gone);
     tcase_add_test(tc, a_torn_batch_with_good_records_behind_is_erased);
+    tcase_add_test(tc, marks_forged_in_a_body_do_not_make_rot_of_a_torn_batch);
+    tcase_add_test(tc, records_forged_in_a_recycled_file_are_no_damage_and_are_erased);
+    tcase_add_test(tc, each_use_of_a_file_has_its_own_secret);
     tcase_add_test(tc, records_of_another_history_do_not_chain);
     tcase_add_test(tc, old_records_far_behind_in_a_recycled_file_are_no_damage);
     tcase_add_test(tc, what_a_killed_process_left_unsynced_is_durable_once_it_is_told);
@@ -737,7 +841,7 @@ int main(void)
     tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
     tcase_add_test(tc, a_log_without_hard_state_is_damage);
     tcase_add_test(tc, another_groups_or_replicas_directory_is_refused);
-    tcase_add_test(tc, newer_formats_are_refused);
+    tcase_add_test(tc, newer_and_older_formats_are_refused);
     tcase_add_test(tc, a_directory_in_use_is_refused);
     tcase_add_test(tc, a_read_only_disk_is_refused_with_its_reason);
     tcase_add_test(tc, a_failed_call_ends_the_store_and_reports_nothing);
