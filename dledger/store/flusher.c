@@ -342,10 +342,10 @@ static void flush_done(struct job *job)
     if (!s->closed && was.index > 0)
         report(s, was.index, was.term);
     if (!s->closed) {
+        hard_hint(s); /* looks at the entry while it is in memory */
         cache_evict(&s->cache, s->opts.cache_bytes, s->applied < s->persisted ? s->applied : s->persisted);
         index_start(s);
         spare_start(s);
-        hard_hint(s);
         flush_start(s);
     }
     store_unref(s);

@@ -300,17 +300,14 @@ void dl_store_cork(struct dl_store *s, bool corked)
 
 /* ---- truncate and trim ---- */
 
-/* Head of the record at `index`: from memory, else (only when more than the cache's size is cut right after a
- * start) from disk. */
-static struct record_head head_of(struct dl_store *s, dl_index_t index)
+/* Head of a record that may yet be cut. Those are in memory: what is not applied stays there, and recovery
+ * keeps what lies behind the known commit point. */
+static struct record_head head_of(const struct dl_store *s, dl_index_t index)
 {
     struct record_head head;
-    struct dl_entry e;
-    struct err err;
-    if (dl_store_entry_blocking(s, index, &e, &err) != 0)
-        fatal("cannot read entry %" PRIu64 " in order to truncate there: %s", index, err.text);
-    ENSURE(record_head_read(e.buf->data + e.offset, &head));
-    buf_unref(e.buf);
+    const struct dl_entry *e = cache_get(&s->cache, index);
+    ENSURE(e != NULL);
+    ENSURE(record_head_read(e->buf->data + e->offset, &head));
     return head;
 }
 
@@ -397,8 +394,8 @@ void dl_store_note(struct dl_store *s, dl_index_t commit, dl_index_t applied)
     ENSURE(applied >= s->applied);
     s->commit = commit;
     s->applied = applied;
+    hard_hint(s); /* looks at the entry while it is in memory */
     cache_evict(&s->cache, s->opts.cache_bytes, applied < s->persisted ? applied : s->persisted);
-    hard_hint(s);
 }
 
 int dl_store_entry(struct dl_store *s, dl_index_t index, struct dl_entry *e)

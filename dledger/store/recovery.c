@@ -3,7 +3,9 @@
  *
  *   1. lock, sync the directories, list the files, read the two slots of hard state (meta.h)
  *   2. finish a cut that a crash interrupted
- *   3. segments must follow each other without a gap; those with a good index file are not read
+ *   3. segments must follow each other without a gap; those with a good index file are not read, unless they
+ *      reach behind the known commit point: what may yet be cut is kept in memory, because the loop thread,
+ *      which cuts, must not wait for the disk
  *   4. in the last one find the end of the good records and judge what is behind it:
  *        damage - a flush mark says the bad bytes were durable once, or they lie before the known commit
  *                 point. Refused, never cut: other replicas have what is missing here
@@ -21,7 +23,7 @@
 #include "dledger/store/internal.h"
 
 #define LOCK_PATH            "lock"
-#define RECOVERY_CACHE_BYTES (1u * 1024 * 1024) /* newest records kept in memory from the scan */
+#define RECOVERY_CACHE_BYTES (1u * 1024 * 1024) /* newest records kept in memory, if not more are needed */
 
 struct listing {
     dl_pos_t *segs;
@@ -184,7 +186,7 @@ static int finish_cut(struct dl_store *s, struct listing *l, struct err *err)
 struct scan_arg {
     struct dl_store *s;
     struct segment *seg;
-    bool keep; /* the last segment: put records into the cache */
+    bool keep; /* put records into the cache */
 };
 
 static void scan_one(void *arg, const struct record_head *head, const uint8_t *record)
@@ -204,7 +206,8 @@ static void scan_one(void *arg, const struct record_head *head, const uint8_t *r
                          .len = head->len,
                          .buf = buf_copy(record, head->len)};
     cache_push(&a->s->cache, &e);
-    cache_evict(&a->s->cache, RECOVERY_CACHE_BYTES, head->index - 1);
+    dl_index_t commit = a->s->meta.slot.commit;
+    cache_evict(&a->s->cache, RECOVERY_CACHE_BYTES, commit < head->index ? commit : head->index - 1);
 }
 
 static struct segment_scan scan_of(struct dl_store *s, struct segment *seg, int fd, uint64_t size,
@@ -258,9 +261,9 @@ static bool complete_by_index(struct dl_store *s, struct segment *seg, const str
 }
 
 static int complete_by_scan(struct dl_store *s, struct segment *seg, const struct segment_head *next, int fd,
-                            uint64_t size, struct err *err)
+                            uint64_t size, bool keep, struct err *err)
 {
-    struct scan_arg arg = {s, seg, false};
+    struct scan_arg arg = {s, seg, keep};
     struct segment_scan scan = scan_of(s, seg, fd, size, &arg);
     uint32_t runs_before = s->run_count;
     if (next->first_pos < scan.limit)
@@ -271,6 +274,9 @@ static int complete_by_scan(struct dl_store *s, struct segment *seg, const struc
     if (scan.pos != next->first_pos || scan.index != next->first_index || scan.prev_crc != next->prev_crc)
         return damaged_at(s, &scan, "more of the log follows in the next segment", err);
     seg->sparse_complete = true;
+    seg->index_written = !keep;
+    if (keep) /* its index file may be there; else the next flush has it written */
+        return 0;
     struct index_head head = {seg->head.first_pos, seg->end, seg->head.first_index, seg->last, seg->last_crc};
     struct dl_term_run first = {seg->head.first_index, seg->head.prev_term};
     /* The run that reaches in from the segment before, then those that began here. */
@@ -366,9 +372,10 @@ static int load_segments(struct dl_store *s, const struct listing *l, struct err
         if (i + 1 == l->seg_count) {
             rc = load_last(s, seg, fd, size, err);
         } else if ((rc = open_segment(s, l->segs[i + 1], &next, &next_fd, &next_size, err)) == 0) {
+            bool keep = next->head.first_index > s->meta.slot.commit + 1; /* its last entry may yet be cut */
             seg->sealed = seg->index_written = true;
-            if (!complete_by_index(s, seg, &next->head, size))
-                rc = complete_by_scan(s, seg, &next->head, fd, size, err);
+            if (keep || !complete_by_index(s, seg, &next->head, size))
+                rc = complete_by_scan(s, seg, &next->head, fd, size, keep, err);
             if (rc != 0) {
                 files_unpin(&s->files, &next->file);
                 store_segment_unref(s, next);

@@ -1,5 +1,6 @@
 /* test_logstore.c - append, look up, truncate, trim, reopen, on a disk that behaves. */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -71,6 +72,10 @@ START_TEST(log_runs_through_many_segments)
     for (int round = 0; round < 2; round++) {
         for (dl_index_t i = 1; i <= 2000; i++)
             ck_assert_msg(storekit_has(&k, i, 1 + i / 700, 400), "entry %d", (int)i);
+        if (round == 0) {
+            dl_store_note(k.s, 1900, 1900); /* segments before are known by their index files */
+            dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+        }
         reopen();
     }
     struct dl_core_start start;
@@ -87,6 +92,9 @@ START_TEST(start_does_without_index_files)
         storekit_append(&k, i, 1 + i / 100, 400);
         storekit_run(&k);
     }
+    dl_store_note(k.s, 600, 600);
+    dl_store_save_hard(k.s, (struct dl_hard){7, 1});
+    storekit_run(&k);
     storekit_close(&k);
     fakedisk_flip(k.fake, "log/00000000000000000000.idx", 20, 1);
     ck_assert_int_eq(storekit_open(&k), 0);
@@ -170,6 +178,25 @@ START_TEST(truncated_entries_are_replaced_for_good)
         ck_assert_uint_eq(storekit_last(&k), 60);
         reopen();
     }
+}
+END_TEST
+
+START_TEST(truncation_after_a_start_reads_nothing)
+{
+    dl_index_t committed = _i == 0 ? 0 : 3000; /* the rest is more than a start keeps in memory otherwise */
+    storekit_append_range(&k, 1, 6000, 1, 1000);
+    storekit_run(&k);
+    dl_store_note(k.s, committed, committed);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    reopen();
+    fakedisk_fail(k.fake, FAKEDISK_READ, 1, EIO, true);
+    dl_store_truncate(k.s, committed + 20);
+    storekit_append_range(&k, committed + 20, committed + 30, 2, 100);
+    fakedisk_fail(k.fake, FAKEDISK_READ, 0, 0, false);
+    reopen();
+    ck_assert_uint_eq(storekit_last(&k), committed + 30);
+    ck_assert(storekit_has(&k, committed + 19, 1, 1000));
+    ck_assert(storekit_has(&k, committed + 20, 2, 100));
 }
 END_TEST
 
@@ -382,6 +409,7 @@ START_TEST(ranges_cross_segments_and_the_border_of_memory)
     memset(again, 0, len);
     ck_assert_int_eq(dl_store_read(k.s, 0, (uint32_t)len, again), 0); /* files are open now */
     ck_assert_int_eq(memcmp(all, again, len), 0);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1}); /* what is known committed need not be in memory */
     reopen();
     ck_assert_int_eq(dl_store_read(k.s, len, 1, again), ERR_NOT_FOUND);
     ck_assert_int_eq(dl_store_read(k.s, UINT64_MAX - 1, 10, again), ERR_NOT_FOUND);
@@ -471,6 +499,7 @@ int main(void)
     tcase_add_test(tc, recent_entries_stay_in_memory_until_applied);
     tcase_add_test(tc, applied_entries_stay_in_memory_until_they_are_on_this_disk);
     tcase_add_test(tc, truncated_entries_are_replaced_for_good);
+    tcase_add_loop_test(tc, truncation_after_a_start_reads_nothing, 0, 2);
     tcase_add_test(tc, truncate_before_anything_is_written);
     tcase_add_test(tc, a_late_report_does_not_speak_for_replaced_entries);
     tcase_add_test(tc, a_report_of_replaced_entries_is_not_taken_for_the_new_ones);

@@ -160,6 +160,9 @@ START_TEST(rot_in_an_old_segment_is_found_when_its_index_file_is_gone)
 {
     storekit_append_range(&k, 1, 1000, 1, 400);
     storekit_run(&k);
+    dl_store_note(k.s, 1000, 1000);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
     storekit_close(&k);
     fakedisk_flip(k.fake, FIRST_SEGMENT, 30000, 1);
     ck_assert_int_eq(storekit_open(&k), 0); /* not looked at */
@@ -420,6 +423,21 @@ START_TEST(what_was_committed_is_refused_and_not_erased)
     fakedisk_flip(k.fake, FIRST_SEGMENT, segment_offset(0, pos) + 10, 1);
     ck_assert_int_eq(storekit_open(&k), 0);
     ck_assert(storekit_has(&k, 5, 1, 100));
+}
+END_TEST
+
+START_TEST(the_known_commit_point_does_not_wait_for_what_is_uncommitted)
+{
+    storekit_append_range(&k, 1, 500, 1, 1000); /* far more than the cache holds */
+    storekit_run(&k);
+    dl_store_note(k.s, 100, 100);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
+    storekit_close(&k);
+    struct meta meta;
+    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+    ck_assert_uint_eq(meta.slot.commit, 100);
+    meta_close(&meta);
 }
 END_TEST
 
@@ -831,6 +849,7 @@ int main(void)
     tcase_add_loop_test(tc, names_a_killed_process_left_unsynced_are_durable_before_they_are_used, 0, 2);
     tcase_add_test(tc, what_was_committed_is_refused_and_not_erased);
     tcase_add_test(tc, a_vote_survives_when_the_next_save_is_torn_before_the_mirror);
+    tcase_add_test(tc, the_known_commit_point_does_not_wait_for_what_is_uncommitted);
     tcase_add_test(tc, a_missing_segment_is_damage);
     tcase_add_test(tc, records_of_a_recycled_file_are_never_taken_for_new_ones);
     tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
