@@ -327,6 +327,7 @@ void dl_store_truncate(struct dl_store *s, dl_index_t from)
         return;
     ENSURE(from >= store_begin(s));
     ENSURE(from > s->commit);
+    ENSURE(from > s->hint_commit); /* after a start the one above is known only later */
     struct record_head head = head_of(s, from);
     uint32_t keep = segment_search(s, from, true);
     struct segment *seg = s->segs[keep];

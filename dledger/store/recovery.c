@@ -2,7 +2,7 @@
  * recovery.c - what open finds on disk, and whether it may be believed. Blocks; runs before any job.
  *
  *   1. lock, sync the directories, list the files, read the two slots of hard state (meta.h)
- *   2. finish a cut that a crash interrupted
+ *   2. finish a cut that a crash interrupted; one below the known commit point is refused, nothing touched
  *   3. segments must follow each other without a gap; those with a good index file are not read, unless they
  *      reach behind the known commit point: what may yet be cut is kept in memory, because the loop thread,
  *      which cuts, must not wait for the disk
@@ -162,6 +162,11 @@ static int finish_cut(struct dl_store *s, struct listing *l, struct err *err)
     int rc = meta_cut_read(&s->meta, &cut, &present, err);
     if (rc != 0 || !present)
         return rc;
+    if (cut.from < s->meta.slot.commit_end || cut.index <= s->meta.slot.commit)
+        return err_set(err, ERR_DAMAGED,
+                       "%s/" META_PATH ": says to truncate at entry %" PRIu64 " (position %" PRIu64
+                       ") but entry %" PRIu64 " (up to %" PRIu64 ") was committed",
+                       s->disk->root, cut.index, cut.from, s->meta.slot.commit, s->meta.slot.commit_end);
     uint32_t keep = 0;
     while (keep < l->seg_count && l->segs[keep] != cut.segment)
         keep++;

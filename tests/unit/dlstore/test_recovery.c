@@ -2,6 +2,7 @@
  * failing disks. */
 #include <check.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -533,6 +534,57 @@ START_TEST(a_crash_within_a_truncation_resurrects_nothing)
 }
 END_TEST
 
+static void put_intent(const struct meta_cut *cut)
+{
+    struct meta meta;
+    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+    ck_assert_int_eq(cut ? meta_cut_write(&meta, cut) : meta_cut_clear(&meta), 0);
+    meta_close(&meta);
+}
+
+START_TEST(a_truncation_of_what_was_committed_is_refused)
+{
+    dl_pos_t pos;
+    uint32_t len;
+    storekit_append_range(&k, 1, 20, 1, 100);
+    storekit_run(&k);
+    dl_store_note(k.s, 15, 15);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
+    pos_of(15, &pos, &len);
+    storekit_close(&k);
+    struct meta_cut at = {.from = pos, .end = pos + 10000, .index = 15},
+                    within = {.from = pos + len - 1, .end = pos + 10000, .index = 16},
+                    behind = {.from = pos + len, .end = pos + 10000, .index = 16};
+    put_intent(&at);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+    ck_assert_ptr_nonnull(strstr(k.err.text, "truncate at entry 15"));
+    put_intent(&within);
+    ck_assert_int_eq(storekit_open(&k), ERR_DAMAGED);
+    put_intent(NULL);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert_uint_eq(storekit_last(&k), 20);
+    storekit_close(&k);
+    put_intent(&behind);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    ck_assert_uint_eq(storekit_last(&k), 15);
+}
+END_TEST
+
+/* The store does not know the commit index yet, but its hard state does. */
+START_TEST(nobody_truncates_what_was_committed_before_the_start)
+{
+    storekit_append_range(&k, 1, 20, 1, 100);
+    storekit_run(&k);
+    dl_store_note(k.s, 15, 15);
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    storekit_run(&k);
+    storekit_close(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    dl_store_truncate(k.s, 15);
+}
+END_TEST
+
 /* ---- hard state ---- */
 
 START_TEST(a_truncation_finished_by_a_killed_process_is_not_finished_twice)
@@ -855,6 +907,8 @@ int main(void)
     tcase_add_test(tc, a_crash_within_a_truncation_resurrects_nothing);
     tcase_add_test(tc, a_truncation_finished_by_a_killed_process_is_not_finished_twice);
     tcase_add_test(tc, a_truncation_whose_end_was_not_synced_takes_nothing_appended_later);
+    tcase_add_test(tc, a_truncation_of_what_was_committed_is_refused);
+    tcase_add_test_raise_signal(tc, nobody_truncates_what_was_committed_before_the_start, SIGABRT);
     tcase_add_test(tc, hard_state_survives_a_crash_at_any_call);
     tcase_add_test(tc, later_hard_states_overtake_and_are_reported);
     tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
