@@ -182,11 +182,14 @@ static int posix_list(struct disk *d, const char *path, void (*each)(void *arg, 
     DIR *dir = opendir(full);
     if (!dir)
         return -errno;
-    struct dirent *entry;
-    errno = 0;
-    while ((entry = readdir(dir)) != NULL)
+    for (;;) {
+        errno = 0; /* NULL is the end or an error, and `each` may leave an errno */
+        struct dirent *entry = readdir(dir);
+        if (!entry)
+            break;
         if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
             each(arg, entry->d_name);
+    }
     rc = -errno;
     closedir(dir);
     return rc;
@@ -236,22 +239,24 @@ static const struct disk_ops posix_ops = {
     .drop_cache = posix_drop_cache,
 };
 
-/* Make the directory unless it is there, with its entry durable in its parent. `path` is changed and
- * restored. */
+/* Make the directory unless it is there, with its entry durable in its parent. One that is there may have been
+ * made by a process that died before its sync; not, though, in a parent where we have no rights or which cannot
+ * be synced (EINVAL, autofs). `path` is changed and restored. */
 static int make_dir(char *path)
 {
-    int rc = result(mkdir(path, 0755));
-    if (rc != 0)
-        return rc == -EEXIST ? 0 : rc;
+    int made = result(mkdir(path, 0755));
+    if (made != 0 && made != -EEXIST)
+        return made;
     char *slash = strrchr(path, '/');
-    if (!slash)
-        return sync_path(".");
     char *end = slash == path ? slash + 1 : slash; /* the parent of "/a" is "/" */
-    char kept = *end;
-    *end = '\0';
-    rc = sync_path(path);
-    *end = kept;
-    return rc;
+    char kept = slash ? *end : '\0';
+    if (slash)
+        *end = '\0';
+    const char *parent = slash ? path : ".";
+    int rc = made == 0 || access(parent, R_OK | W_OK) == 0 ? sync_path(parent) : 0;
+    if (slash)
+        *end = kept;
+    return made == -EEXIST && rc == -EINVAL ? 0 : rc;
 }
 
 int disk_posix_init(struct disk *d, const char *root)
