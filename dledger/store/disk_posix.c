@@ -47,6 +47,15 @@ static int posix_open_direct(struct disk *d, const char *path, bool create)
     return fd == -EINVAL ? posix_open(d, path, create) : fd; /* a file system without direct writes */
 }
 
+/* Some file systems take O_DIRECT and then ask for more than whole DISK_BLOCKs (larger logical blocks): they
+ * refuse the first call by EINVAL, before anything is done. Such a handle goes through the page cache from
+ * there on. False: it does already, the error is another one. */
+static bool go_buffered(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+    return flags >= 0 && (flags & O_DIRECT) && fcntl(fd, F_SETFL, flags & ~O_DIRECT) == 0;
+}
+
 static int posix_close(struct disk *d, int fd)
 {
     (void)d;
@@ -70,6 +79,8 @@ static int64_t posix_pread(struct disk *d, int fd, void *data, size_t len, uint6
             continue;
         if (n < 0 && errno == EINVAL && done > 0)
             break; /* a direct handle at a file's end within a block: the rest is no place to ask for */
+        if (n < 0 && errno == EINVAL && go_buffered(fd))
+            continue;
         if (n < 0)
             return -errno;
         if (n == 0)
@@ -104,7 +115,7 @@ static int64_t posix_pwritev(struct disk *d, int fd, const struct iovec *iov, in
         if (count == 0)
             return total;
         ssize_t n = pwritev(fd, p, count, (off_t)(offset + (uint64_t)total));
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && (errno == EINTR || (errno == EINVAL && go_buffered(fd))))
             continue;
         if (n <= 0)
             return n < 0 ? -errno : -EIO;
