@@ -696,6 +696,27 @@ START_TEST(later_hard_states_overtake_and_are_reported)
 }
 END_TEST
 
+START_TEST(the_slot_of_the_later_save_counts_whatever_it_says)
+{
+    struct meta meta;
+    storekit_close(&k);
+    /* Killed before the mirror, the slots differ; a vote and a commit point of the same term must not go back.
+     * The number of saves decides which slot has the newest. */
+    for (dl_peer_t vote = 1; vote <= 6; vote++) {
+        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+        for (dl_peer_t i = 0; i < vote; i++)
+            ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, i}, 10 * vote + i, 100 * vote + i), 0);
+        ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, vote}, 11 * vote, 101 * vote), 0);
+        meta_close(&meta);
+        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+        ck_assert_uint_eq(meta.slot.hard.vote, vote);
+        ck_assert_uint_eq(meta.slot.commit, 11 * vote);
+        ck_assert_uint_eq(meta.slot.commit_end, 101 * vote);
+        meta_close(&meta);
+    }
+}
+END_TEST
+
 START_TEST(one_bad_slot_is_repaired_two_are_damage)
 {
     dl_store_save_hard(k.s, (struct dl_hard){7, 2});
@@ -911,6 +932,7 @@ int main(void)
     tcase_add_test_raise_signal(tc, nobody_truncates_what_was_committed_before_the_start, SIGABRT);
     tcase_add_test(tc, hard_state_survives_a_crash_at_any_call);
     tcase_add_test(tc, later_hard_states_overtake_and_are_reported);
+    tcase_add_test(tc, the_slot_of_the_later_save_counts_whatever_it_says);
     tcase_add_test(tc, one_bad_slot_is_repaired_two_are_damage);
     tcase_add_test(tc, a_log_without_hard_state_is_damage);
     tcase_add_test(tc, another_groups_or_replicas_directory_is_refused);
