@@ -43,10 +43,18 @@ static void append_noop(struct dl_node *n, dl_index_t index, dl_term_t term)
     buf_unref(buf);
 }
 
+static dl_pos_t log_end(const struct dl_node *n)
+{
+    struct dl_store_view view;
+    dl_store_view(n->store, &view);
+    return view.end_pos;
+}
+
 static void carry_log(struct dl_node *n, const struct dl_update *u, const struct incoming *in)
 {
     if (u->truncate_from) {
         dl_store_truncate(n->store, u->truncate_from);
+        n->persisted_pos = log_end(n); /* it happens only when all is on disk (core/follow.c) */
         node_push_log_truncated(n);
         node_apply_log_truncated(n);
     }
@@ -167,6 +175,9 @@ static void step_one(struct dl_node *n, const struct dl_event *given, const stru
     bool role_changed = u->role_changed;
     if (event.type == DL_EV_SUBMIT && u->refused)
         node_propose_refused(n);
+    if (u->disk_hangs)
+        LOG_WARN("own disk hangs, handing over", "self=%u term=%" PRIu64 " commit=%" PRIu64, n->self, u->term,
+                 u->commit);
     n->wake_ms = u->wake_ms;
     carry_hard(n, u);
     carry_log(n, u, in);
@@ -283,6 +294,11 @@ void dl_node_on_down(struct dl_node *n, dl_peer_t peer, bool reset)
 
 void dl_node_on_persisted(struct dl_node *n, dl_index_t index, dl_term_t term)
 {
+    struct dl_entry e;
+    if (dl_store_entry(n->store, index, &e) == 0) { /* in memory until it is known to be on disk */
+        n->persisted_pos = e.pos + e.len;
+        buf_unref(e.buf);
+    }
     struct dl_event event = node_event(n, DL_EV_LOG_PERSISTED);
     event.index = index;
     event.term = term;
@@ -358,6 +374,7 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
     n->queue_end = &n->queue;
     n->hard_wanted = n->hard_durable = start.hard;
     n->applied = n->commit = opts->applied;
+    n->persisted_pos = log_end(n);
     n->apply_entries_left = NODE_APPLY_ENTRIES_MAX;
     n->apply_bytes_left = NODE_APPLY_BYTES_MAX;
     n->waiters_end = &n->waiters;

@@ -44,8 +44,9 @@ struct dl_node_opts {
     struct dl_store *store; /* opened by the owner with dl_node_store_hooks' callbacks; must outlive */
     struct dl_transport *transport; /* must outlive */
     struct dl_node_hooks hooks;
-    dl_index_t applied;         /* state checkpoint: replay starts behind it; <= store's last */
-    uint64_t waiting_max_bytes; /* proposals not yet applied; beyond: ERR_BUSY. 64 MiB */
+    dl_index_t applied; /* state checkpoint: replay starts behind it; <= store's last */
+    /* Entries proposed here and not yet applied, or not yet on our own disk; beyond: ERR_BUSY. 64 MiB */
+    uint64_t waiting_max_bytes;
     /* Monotonic, and read from the clock at each call. A value kept from the beginning of a turn is not good
      * enough: a process stopped within the turn would lead, or promise loyalty, by a time long past. */
     uint64_t (*now_ms)(void *arg);

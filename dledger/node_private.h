@@ -97,6 +97,7 @@ struct dl_node {
     uint64_t gathered_bytes;     /* of gathering */
     dl_pos_t end_pos;            /* behind our newest entry as leader */
     dl_pos_t applied_pos;        /* behind the newest applied entry */
+    dl_pos_t persisted_pos;      /* behind the newest entry on our own disk */
     struct dl_waiter *waiters;
     struct dl_waiter **waiters_end; /* where the list ends: &waiters or &last->next */
     uint64_t waiter_count;

@@ -84,7 +84,9 @@ uint64_t node_propose_waiting_bytes(const struct dl_node *n)
 {
     if (!n->serving) /* positions of a log that others write mean nothing here */
         return n->gathered_bytes;
-    return n->gathered_bytes + (n->end_pos > n->applied_pos ? n->end_pos - n->applied_pos : 0);
+    /* The followers may commit, and we apply, what our own disk has not taken; the store keeps it in memory. */
+    dl_pos_t settled = n->applied_pos < n->persisted_pos ? n->applied_pos : n->persisted_pos;
+    return n->gathered_bytes + (n->end_pos > settled ? n->end_pos - settled : 0);
 }
 
 static int propose_allowed(const struct dl_node *n, const struct buf *buf)

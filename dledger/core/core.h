@@ -122,6 +122,8 @@ struct dl_update {
      * such voter, another is under way). */
     bool refused;
 
+    bool disk_hangs; /* leader: begins to hand over because its own disk does not move on */
+
     struct dl_msg msgs[DL_UPDATE_MSGS_MAX];
     uint32_t msg_count;
     uint32_t push_mask; /* bit i: members.id[i] may be sent entries now */

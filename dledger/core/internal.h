@@ -33,6 +33,8 @@ struct handover {
      * majority has answered a push sent after the deadline: who has heard such a push knows that the attempt
      * is over, and is loyal again (transfer_is_over). */
     uint64_t void_until_ms;
+    dl_index_t persisted;       /* own log, when our disk last kept up or moved on ... */
+    uint64_t persisted_ms;      /* ... which was then */
     uint64_t preferred_next_ms; /* not before: try the preferred leader */
     uint64_t preferred_wait_ms; /* grows with each failure */
 };

@@ -13,6 +13,7 @@ static void forget_pushes(struct progress *progress)
 void progress_start(struct progress *progress, dl_index_t last, uint64_t now_ms)
 {
     progress->match = 0;
+    progress->match_ms = now_ms;
     progress->seen = 0;
     progress->told_commit = 0;
     progress->stream_since_ms = 0;
@@ -60,6 +61,7 @@ void progress_acked(struct progress *progress, dl_index_t match, dl_index_t seen
 {
     if (match > progress->match) {
         progress->match = match;
+        progress->match_ms = now_ms;
         progress->moved_ms = now_ms;
     }
     if (seen > progress->seen) {

@@ -31,6 +31,7 @@ struct progress {
                                * a heartbeat */
     uint64_t stream_since_ms; /* streaming: refusals of pushes sent before are stale */
     uint64_t moved_ms;        /* when something was last sent, seen or matched */
+    uint64_t match_ms;        /* when match last rose; the start of the term if it has not */
     uint64_t last_ack_ms;     /* when the newest answer arrived */
     uint64_t lease_ms;        /* our clock at sending the newest push it answered; 0 = none in this term */
     uint64_t lost_ms;         /* when the connection was last lost; 0 = never in this term */

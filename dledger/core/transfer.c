@@ -5,12 +5,18 @@
  *                     |                                   (and with each heartbeat)
  *                     +-- one election time-out later: failed, submits are taken again
  *
+ * A leader whose own disk hangs commits by the disks of the others, but it is one failure away from losing
+ * its majority and must keep in memory what it cannot write: it hands over to one of them, without being
+ * asked. Its disk hangs when a majority has on disk what it has not, and its own has not moved on at all for
+ * DISK_HANGS election time-outs; one that is merely slow moves on.
+ *
  * The preferred leader is a wish. It is fulfilled only while the group is well: for some time without a break
- * the lease held, the wished-for replica answered and lacked next to nothing. After each failure that time
- * doubles.
+ * the lease held, the wished-for replica answered and lacked next to nothing, and nothing for long. After
+ * each failure that time doubles.
  */
 #include "dledger/core/internal.h"
 
+#define DISK_HANGS           2u    /* election time-outs, and as many before the next try */
 #define PREFERRED_LAG_MAX    1024u /* entries the preferred leader may lack when the hand-over begins */
 #define PREFERRED_WAIT_MAX   64u   /* election time-outs between two tries at the most */
 #define PREFERRED_WAIT_FIRST 2u    /* and at first */
@@ -18,8 +24,9 @@
 void transfer_reset(struct dl_core *core)
 {
     uint64_t wait_ms = (uint64_t)PREFERRED_WAIT_FIRST * core->opts.election_max_ms;
-    core->handover =
-        (struct handover){.preferred_next_ms = core->now_ms + wait_ms, .preferred_wait_ms = wait_ms};
+    core->handover = (struct handover){.persisted_ms = core->now_ms,
+                                       .preferred_next_ms = core->now_ms + wait_ms,
+                                       .preferred_wait_ms = wait_ms};
 }
 
 static void begin(struct dl_core *core, dl_peer_t target)
@@ -64,13 +71,38 @@ void transfer_on_request(struct dl_core *core, dl_peer_t peer)
         begin(core, peer);
 }
 
+static void yield_to_a_better_disk(struct dl_core *core)
+{
+    struct handover *handover = &core->handover;
+    if (core->persisted >= core->commit || core->persisted != handover->persisted) {
+        handover->persisted = core->persisted;
+        handover->persisted_ms = core->now_ms;
+        return;
+    }
+    dl_peer_t target = most_advanced(core);
+    if (target == DL_NOBODY ||
+        core->now_ms < handover->persisted_ms + (uint64_t)DISK_HANGS * core->opts.election_max_ms)
+        return;
+    begin(core, target);
+    handover->persisted_ms = core->now_ms;
+    core->out->disk_hangs = true;
+}
+
+/* What it lacks it does not lack for long: its disk works. */
+static bool keeps_up(const struct dl_core *core, const struct progress *progress)
+{
+    return progress->match == core->trail.last ||
+           (progress->match + PREFERRED_LAG_MAX >= core->trail.last &&
+            progress->match_ms + core->opts.election_min_ms > core->now_ms);
+}
+
 /* The group is well and `peer` could lead it at once. */
 static bool is_fit(const struct dl_core *core, dl_peer_t peer)
 {
     int slot = members_slot(&core->opts.members, peer);
     const struct progress *progress = &core->progress[slot];
     return dl_core_lease_valid(core, core->now_ms) && answers(core, slot) && !progress->comparing &&
-           progress->match + PREFERRED_LAG_MAX >= core->trail.last;
+           keeps_up(core, progress);
 }
 
 static void yield_to_preferred(struct dl_core *core)
@@ -95,6 +127,8 @@ static void yield_to_preferred(struct dl_core *core)
 void transfer_advance(struct dl_core *core)
 {
     struct handover *handover = &core->handover;
+    if (handover->target == DL_NOBODY)
+        yield_to_a_better_disk(core);
     if (handover->target == DL_NOBODY)
         yield_to_preferred(core);
     if (handover->target == DL_NOBODY)

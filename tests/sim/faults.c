@@ -7,6 +7,7 @@
 
 #define DOWN_MAX_US  (8 * SECOND)
 #define PAUSE_MAX_US (3 * SECOND)
+#define HANG_MAX_US  (6 * SECOND)
 
 static struct replica *anyone(struct world *w)
 {
@@ -154,6 +155,12 @@ static void hand_over(struct world *w)
     replica_turn_end(r);
 }
 
+static void hang_disk(struct world *w)
+{
+    w->count.disk_hangs++;
+    replica_hang_disk(victim(w), rng_chance(&w->rng, 0.5), rng_between(&w->rng, 100 * MS, HANG_MAX_US));
+}
+
 struct fault {
     size_t enabled; /* offset of the switch in struct tunables */
     void (*fn)(struct world *w);
@@ -174,6 +181,7 @@ static const struct fault faults[] = {
     {WHEN(pause), pause_one},
     {WHEN(transfer), hand_over},
     {WHEN(hang_up), hang_up},
+    {WHEN(disk_hang), hang_disk},
 };
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 

@@ -20,6 +20,7 @@ struct worker_slot {
     struct replica *r;
     struct worker *worker;
     uint64_t busy_until_us;
+    uint64_t hangs_until_us;
 };
 
 enum { FLUSH, META, READ, STATE, WORKERS };
@@ -94,6 +95,10 @@ static void on_job_time(void *arg, uint64_t incarnation, uint64_t slot)
 
     if (!r->alive || r->incarnation != incarnation || wait_out_pause(r, on_job_time, incarnation, slot))
         return;
+    if (r->w->now_us < r->slots[slot].hangs_until_us) {
+        world_after(r->w, r->slots[slot].hangs_until_us - r->w->now_us, on_job_time, r, incarnation, slot);
+        return;
+    }
     worker_run_one(r->slots[slot].worker);
     end_turn(r);
 }
@@ -339,6 +344,14 @@ void replica_pause(struct replica *r, uint64_t us)
 {
     if (r->alive)
         r->paused_until_us = r->w->now_us + us;
+}
+
+void replica_hang_disk(struct replica *r, bool log_only, uint64_t us)
+{
+    for (int i = 0; i < WORKERS; i++) {
+        if (i == FLUSH || !log_only)
+            r->slots[i].hangs_until_us = r->w->now_us + us;
+    }
 }
 
 /* End of a turn: gathered proposals go, rules are checked, a process whose disk failed ends. */

@@ -26,6 +26,9 @@ void replica_arm_power_cut(struct replica *r, uint64_t changes, double keep, uin
 /* Like SIGSTOP for a while: nothing happens in it, then everything at once. */
 void replica_pause(struct replica *r, uint64_t us);
 
+/* No job of its log, or of its disk at all, gets through for a while; the process lives. */
+void replica_hang_disk(struct replica *r, bool log_only, uint64_t us);
+
 uint64_t replica_paused_us(const struct replica *r); /* what is left of a pause */
 bool replica_alive(const struct replica *r);
 uint64_t replica_incarnation(const struct replica *r);

@@ -230,8 +230,85 @@ START_TEST(waits_longer_after_each_failure)
 }
 END_TEST
 
+/* One entry more, and the peers in the mask have it on disk; ours does not. */
+static void commit_by_others(struct one *o, uint32_t peers)
+{
+    one_step(o, (struct dl_event){.type = DL_EV_SUBMIT, .count = 1});
+    for (dl_peer_t peer = 2; peer <= 3; peer++) {
+        one_pushes(o, peer, 9, 1);
+        if (peers & (1u << peer))
+            one_ack(o, peer, DL_PUSH_APPEND, o->now_ms, one_view(o).last, one_view(o).last);
+    }
+}
+
+START_TEST(a_leader_whose_disk_hangs_hands_over)
+{
+    struct one o = leader_of(3, 0, DL_NOBODY);
+    commit_by_others(&o, (1u << 2) | (1u << 3));
+    ck_assert_uint_eq(one_view(&o).commit, 2);
+    ck_assert_uint_eq(one_view(&o).persisted, 1);
+    beat(&o, 1150, (1u << 2) | (1u << 3));
+    ck_assert(!o.up.disk_hangs);
+    ck_assert(!one_view(&o).transferring);
+    one_tick(&o, 50);
+    ck_assert(o.up.disk_hangs);
+    ck_assert(one_view(&o).transferring);
+    ck_assert_ptr_nonnull(one_said(&o, DL_MSG_TIMEOUT_NOW, 2));
+    ck_assert(!submits_are_taken(&o));
+    while (one_view(&o).transferring) { /* it fails: submits are taken, and it is tried again as late */
+        one_tick(&o, 50);
+        one_ack(&o, 2, DL_PUSH_COMMIT, o.now_ms, 2, 2);
+    }
+    ck_assert(submits_are_taken(&o));
+    beat(&o, 550, (1u << 2) | (1u << 3));
+    ck_assert(!one_view(&o).transferring);
+    beat(&o, 100, (1u << 2) | (1u << 3));
+    ck_assert(one_view(&o).transferring);
+    one_free(&o);
+}
+END_TEST
+
+START_TEST(a_slow_disk_is_not_a_hanging_one)
+{
+    struct one o = leader_of(3, 0, DL_NOBODY);
+    commit_by_others(&o, (1u << 2) | (1u << 3));
+    for (int i = 0; i < 5; i++) { /* always behind, and moving on */
+        commit_by_others(&o, (1u << 2) | (1u << 3));
+        beat(&o, 1000, (1u << 2) | (1u << 3));
+        ck_assert(!one_view(&o).transferring);
+        one_log_durable(&o, one_view(&o).persisted + 1);
+    }
+    one_free(&o);
+    o = leader_of(3, 0, DL_NOBODY); /* nobody has more than we: another could do no better */
+    commit_by_others(&o, 1u << 2);
+    beat(&o, 5000, (1u << 2) | (1u << 3));
+    ck_assert(!one_view(&o).transferring);
+    one_free(&o);
+    o = leader_of(3, 0, DL_NOBODY); /* idle */
+    beat(&o, 5000, (1u << 2) | (1u << 3));
+    ck_assert(!one_view(&o).transferring);
+    one_free(&o);
+}
+END_TEST
+
+/* Or the office would go back to the hanging disk, and the sends would wait for it meanwhile. */
+START_TEST(does_not_yield_to_a_preferred_one_whose_disk_hangs)
+{
+    struct one o = leader_of(3, 0, 3);
+    commit_by_others(&o, 1u << 2);
+    one_log_durable(&o, 2);
+    beat(&o, 5000, (1u << 2) | (1u << 3));
+    ck_assert(!one_view(&o).transferring);
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 2, 2);
+    beat(&o, 2000, (1u << 2) | (1u << 3));
+    ck_assert(one_view(&o).transferring);
+    one_free(&o);
+}
+END_TEST
+
 ONE_MAIN("transfer", asks_a_complete_target_at_once, waits_until_the_target_has_everything,
          ends_after_one_election_time_out, refused_requests, nobody_means_the_most_advanced_that_answers,
          the_target_stands_at_once, only_when_its_own_leader_asks_in_time,
          yields_to_the_preferred_leader_when_all_is_well, does_not_yield_to_a_silent_or_lagging_one,
-         waits_longer_after_each_failure)
+         waits_longer_after_each_failure, a_leader_whose_disk_hangs_hands_over,
+         a_slow_disk_is_not_a_hanging_one, does_not_yield_to_a_preferred_one_whose_disk_hangs)

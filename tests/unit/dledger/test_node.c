@@ -288,6 +288,57 @@ START_TEST(bounds_of_what_waits)
 }
 END_TEST
 
+/* Followers commit what our own disk does not take; the store must keep it in memory, so there is a limit. */
+START_TEST(bounds_of_what_our_own_disk_has_not_taken)
+{
+    for (int i = 0; i < REPLICAS; i++)
+        replica_stop(i);
+    waiting_max = 1000;
+    for (int i = 0; i < REPLICAS; i++)
+        replica_start(i, replicas[i].applied);
+    int l = await_leader(), taken = 0;
+    struct wish w[30];
+    struct dl_node_status s;
+    replicas[l].hold_flush = true;
+    while (taken < 30 && propose(l, &w[taken], "0123456789") == 0) {
+        pump();
+        ck_assert_int_eq(w[taken].err + (w[taken].calls != 1), 0);
+        taken++;
+    }
+    ck_assert_int_eq(taken, 1000 / (10 + (int)DL_RECORD_HEAD));
+    ck_assert_int_eq(propose(l, &w[0], "0123456789"), ERR_BUSY);
+    dl_node_status(replicas[l].node, &s);
+    ck_assert_uint_eq(s.waiting_bytes, (uint64_t)taken * (10 + DL_RECORD_HEAD));
+    replicas[l].hold_flush = false;
+    pump();
+    dl_node_status(replicas[l].node, &s);
+    ck_assert_uint_eq(s.waiting_bytes, 0);
+    ck_assert_int_eq(propose(l, &w[0], "room again"), 0);
+    pump();
+}
+END_TEST
+
+START_TEST(leader_whose_disk_hangs_is_replaced)
+{
+    int l = await_leader(), next = l;
+    struct wish w;
+    replicas[l].hold_flush = true;
+    ck_assert_int_eq(propose(l, &w, "committed by the others"), 0);
+    advance(1000);
+    ck_assert_int_eq(w.calls == 1 && w.err == 0, 1);
+    ck_assert_int_eq(await_leader(), l); /* it may only be slow */
+    advance(300);
+    next = await_leader();
+    ck_assert_int_ne(next, l);
+    advance(5000); /* and it does not come back to office without its disk */
+    ck_assert_int_eq(await_leader(), next);
+    fill(next, 10, 10);
+    replicas[l].hold_flush = false;
+    advance(200);
+    same_state();
+}
+END_TEST
+
 /* No vote leaves before it is on disk. */
 START_TEST(gate_holds_until_the_hard_state_is_durable)
 {
@@ -573,6 +624,8 @@ int main(void)
     tcase_add_test(t, forgotten_waiters_are_not_called);
     tcase_add_test(t, node_freed_with_waiters);
     tcase_add_test(t, bounds_of_what_waits);
+    tcase_add_test(t, bounds_of_what_our_own_disk_has_not_taken);
+    tcase_add_test(t, leader_whose_disk_hangs_is_replaced);
     tcase_add_test(t, gate_holds_until_the_hard_state_is_durable);
     tcase_add_test(t, candidate_says_nothing_in_a_term_that_is_not_durable);
     tcase_add_test(t, blank_follower_catches_up_from_disk);
