@@ -349,6 +349,25 @@ START_TEST(the_lease)
 }
 END_TEST
 
+/* The peer may have heard us a moment after we spoke, however late its answer is: it is loyal from then. */
+START_TEST(the_lease_runs_from_the_question_not_from_the_answer)
+{
+    struct one o = leader_of(3, 0);
+    stream(&o, 2);
+    one_pushes(&o, 2, 9, 1);
+    one_log_durable(&o, 7);
+    uint64_t sent_ms = o.now_ms + 100;
+    o.now_ms += 300;
+    one_ack(&o, 2, DL_PUSH_APPEND, sent_ms, 7, 7);
+    ck_assert(dl_core_lease_valid(o.core, sent_ms + 261));
+    ck_assert(!dl_core_lease_valid(o.core, sent_ms + 262));
+    o.now_ms += 300;
+    one_ack(&o, 2, DL_PUSH_COMMIT, sent_ms + 200, 7, 7); /* a heartbeat's answer, late as well */
+    ck_assert(!dl_core_lease_valid(o.core, o.now_ms));
+    one_free(&o);
+}
+END_TEST
+
 /* It is we who end the connection, so we know before the peer that it may see a reset. */
 START_TEST(a_lost_connection_ends_the_lease)
 {
@@ -392,4 +411,5 @@ ONE_MAIN("push", a_new_leader_compares_at_the_end_of_its_old_log,
          trimming_under_a_slow_peer, absurd_answers_are_ignored, heartbeats,
          a_lost_push_is_noticed_when_nothing_moves, unsent_pushes_are_compared_at_the_next_heartbeat,
          check_quorum, a_submit_is_not_taken_by_a_leader_whose_time_is_over, the_lease,
-         a_lost_connection_ends_the_lease, a_learner_gives_no_lease)
+         the_lease_runs_from_the_question_not_from_the_answer, a_lost_connection_ends_the_lease,
+         a_learner_gives_no_lease)

@@ -33,8 +33,9 @@ struct replica {
     struct dl_transport transport;
     struct dl_node *node;
     uint64_t wake_ms;
-    bool hold_meta, hold_flush; /* that worker does not run */
-    struct dl_node_status seen; /* by the changed hook */
+    bool hold_meta, hold_flush, hold_read; /* that worker does not run */
+    bool hold_turn;                        /* its turn does not end */
+    struct dl_node_status seen;            /* by the changed hook */
     uint32_t changes;
     struct applied *log; /* [index] */
     dl_index_t applied;
@@ -53,6 +54,7 @@ struct packet {
 static struct replica replicas[REPLICAS];
 static bool cut[REPLICAS + 1][REPLICAS + 1]; /* [from][to]: messages are lost */
 static struct packet *packets, **packets_end = &packets;
+static bool (*lose)(const struct dl_msg *msg); /* other messages that are lost; may be NULL */
 static uint64_t now_ms;
 static uint64_t cache_bytes; /* of stores opened from here on */
 static uint64_t waiting_max; /* of nodes started from here on */
@@ -75,7 +77,7 @@ static void net_send(void *impl, const struct dl_msg *msg, const struct dl_slice
 {
     struct replica *r = impl;
     r->sent[msg->type]++;
-    if (cut[msg->from][msg->to])
+    if (cut[msg->from][msg->to] || (lose && lose(msg)))
         return;
     size_t len = 0;
     for (uint32_t i = 0; i < count; i++)
@@ -275,14 +277,15 @@ static void pump(void)
             }
             struct dl_node_status before, after;
             dl_node_status(r->node, &before);
-            dl_node_turn_end(r->node);
+            if (!r->hold_turn)
+                dl_node_turn_end(r->node);
             dl_node_status(r->node, &after);
             moved |= before.core.last != after.core.last;
             while (!r->hold_meta && worker_run_one(r->meta))
                 moved = true;
             while (!r->hold_flush && worker_run_one(r->flush))
                 moved = true;
-            while (worker_run_one(r->read))
+            while (!r->hold_read && worker_run_one(r->read))
                 moved = true;
         }
     }
@@ -318,6 +321,7 @@ static void cluster_begin(void)
     now_ms = 1000;
     cache_bytes = 8 << 20;
     waiting_max = 64 << 20;
+    lose = NULL;
     memset(cut, 0, sizeof cut);
     memset(replicas, 0, sizeof replicas);
     strcpy(root, "/tmp/dledger-node-XXXXXX");

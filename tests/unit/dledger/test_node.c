@@ -207,6 +207,52 @@ START_TEST(waiters_of_several_terms)
 }
 END_TEST
 
+static dl_peer_t mute;
+
+static bool pushed_by_mute(const struct dl_msg *msg)
+{
+    return msg->type == DL_MSG_PUSH_REQ && msg->from == mute;
+}
+
+/* What is committed at a proposal's index may be of an older term than the proposal: it was gathered in one
+ * office and submitted in another, before that was confirmed. */
+START_TEST(replaced_by_an_entry_of_an_older_term)
+{
+    int l = await_leader(), f = (l + 1) % 3;
+    struct wish w;
+    replicas[l].hold_turn = true;
+    ck_assert_int_eq(propose(l, &w, "late"), 0);
+    ck_assert_int_eq(dl_node_transfer(replicas[l].node, replicas[f].id), 0);
+    advance(100);
+    ck_assert_int_eq(await_leader(), f);
+    isolate(f, true);
+    for (int k = 0; k < 4; k++)
+        ck_assert_int_eq(propose(f, NULL, "older"), 0);
+    pump();
+    mute = replicas[l].id;
+    lose = pushed_by_mute;
+    advance(305);
+    dl_node_on_down(replicas[l].node, replicas[f].id, true);
+    pump();
+    ck_assert_int_eq(replicas[l].seen.core.role, DL_LEADER);
+    replicas[l].hold_turn = false;
+    pump();
+    ck_assert_uint_eq(w.waiter.term, replicas[l].seen.core.term);
+    isolate(f, false);
+    isolate(l, true);
+    lose = NULL;
+    while (await_leader() != f)
+        advance(50);
+    ck_assert_str_eq(replicas[f].log[w.waiter.index].body, "older");
+    ck_assert_uint_lt(replicas[f].log[w.waiter.index].term, w.waiter.term);
+    isolate(l, false);
+    advance(500);
+    ck_assert_uint_eq(w.calls, 1);
+    ck_assert_int_eq(w.err, ERR_LOST);
+    same_state();
+}
+END_TEST
+
 /* A leader may not answer before its NOOP is applied: it does not know yet what is committed. */
 START_TEST(not_serving_before_the_noop)
 {
@@ -374,6 +420,33 @@ START_TEST(gate_holds_until_the_hard_state_is_durable)
 }
 END_TEST
 
+/* Nor an answer to a push: what it acknowledges must not be forgotten together with the term. */
+START_TEST(gate_holds_acknowledgements_too)
+{
+    int l = await_leader(), f = (l + 1) % 3, g = (l + 2) % 3;
+    struct dl_node_status s;
+    dl_node_status(replicas[f].node, &s);
+    struct dl_msg push = {.type = DL_MSG_PUSH_REQ,
+                          .from = replicas[g].id,
+                          .to = replicas[f].id,
+                          .term = s.core.term + 5,
+                          .push = DL_PUSH_COMMIT,
+                          .sent_ms = now_ms};
+    isolate(f, true);
+    replicas[f].hold_meta = true;
+    uint32_t before = replicas[f].sent[DL_MSG_PUSH_RSP];
+    dl_node_on_message(replicas[f].node, &push, NULL, 0, 0);
+    pump();
+    dl_node_status(replicas[f].node, &s);
+    ck_assert_uint_eq(s.core.term, push.term);
+    ck_assert_uint_eq(s.messages_held, 1);
+    ck_assert_uint_eq(replicas[f].sent[DL_MSG_PUSH_RSP], before);
+    replicas[f].hold_meta = false;
+    pump();
+    ck_assert_uint_eq(replicas[f].sent[DL_MSG_PUSH_RSP], before + 1);
+}
+END_TEST
+
 /* Its disk takes no vote: it can stand, but never say so. */
 START_TEST(candidate_says_nothing_in_a_term_that_is_not_durable)
 {
@@ -437,6 +510,84 @@ START_TEST(a_damaged_entry_is_not_read_again_with_each_input)
     ck_assert_int_eq(pwrite(fd, "x", 1, 10000), 1);
     close(fd);
     advance(1500);
+    same_state();
+}
+END_TEST
+
+static bool append_to_mute(const struct dl_msg *msg)
+{
+    return msg->type == DL_MSG_PUSH_REQ && msg->push == DL_PUSH_APPEND && msg->to == mute;
+}
+
+/* Entries on the disk of l alone, from one segment into the next; when l starts again only the last segment
+ * is in memory. */
+static void leave_a_dead_branch(int l)
+{
+    static const char dead[1000] = "dead";
+    isolate(l, true);
+    for (int k = 0; k < 300; k++)
+        ck_assert_int_eq(propose_bytes(l, NULL, dead, sizeof dead), 0);
+    pump();
+    replica_stop(l);
+}
+
+START_TEST(apply_forgets_what_was_read_when_the_log_is_cut)
+{
+    int l = await_leader();
+    fill(l, 20, 10);
+    leave_a_dead_branch(l);
+    int next = await_leader();
+    fill(next, 20, 10);
+    mute = replicas[l].id;
+    lose = append_to_mute;
+    isolate(l, false);
+    replica_start(l, 0);
+    advance(200);
+    ck_assert_uint_ge(replicas[l].applied, 20); /* read the whole log, and may apply so much of it */
+    ck_assert_uint_lt(replicas[l].applied, replicas[next].applied);
+    ck_assert_uint_eq(dl_node_counters(replicas[l].node)->cold_loads, 1);
+    lose = NULL;
+    advance(1500);
+    same_state();
+}
+END_TEST
+
+START_TEST(pushes_forget_what_was_read_when_the_log_is_cut)
+{
+    int l = await_leader(), f = (l + 1) % 3, g = (l + 2) % 3;
+    replica_stop(f);
+    fill(l, 20, 10);
+    leave_a_dead_branch(l);
+    isolate(g, true);
+    isolate(l, false);
+    cut[g + 1][l + 1] = cut[l + 1][g + 1] = true;
+    replica_start(l, replicas[l].applied);
+    replica_wipe(f);
+    replica_start(f, 0);
+    replicas[f].hold_flush = true; /* it votes for l and acknowledges nothing */
+    replicas[l].hold_read = true;
+    advance(1500);
+    ck_assert_int_eq(replicas[l].seen.core.role, DL_LEADER);
+    ck_assert_uint_eq(dl_node_counters(replicas[l].node)->cold_loads, 1); /* for the blank one */
+    isolate(l, true);
+    replicas[l].hold_read = false;
+    pump(); /* read, and cannot be sent */
+    isolate(g, false);
+    isolate(l, true);
+    replicas[f].hold_flush = false;
+    while (await_leader() != g)
+        advance(50);
+    fill(g, 20, 10);
+    isolate(l, false);
+    advance(500);
+    same_state();
+    replica_stop(f);
+    replica_wipe(f);
+    ck_assert_int_eq(dl_node_transfer(replicas[g].node, replicas[l].id), 0);
+    advance(50);
+    ck_assert_int_eq(await_leader(), l);
+    replica_start(f, 0);
+    advance(1000);
     same_state();
 }
 END_TEST
@@ -620,6 +771,7 @@ int main(void)
     tcase_add_test(t, replaced_proposals_are_lost);
     tcase_add_test(t, undecided_proposal_may_still_be_committed);
     tcase_add_test(t, waiters_of_several_terms);
+    tcase_add_test(t, replaced_by_an_entry_of_an_older_term);
     tcase_add_test(t, not_serving_before_the_noop);
     tcase_add_test(t, forgotten_waiters_are_not_called);
     tcase_add_test(t, node_freed_with_waiters);
@@ -627,8 +779,11 @@ int main(void)
     tcase_add_test(t, bounds_of_what_our_own_disk_has_not_taken);
     tcase_add_test(t, leader_whose_disk_hangs_is_replaced);
     tcase_add_test(t, gate_holds_until_the_hard_state_is_durable);
+    tcase_add_test(t, gate_holds_acknowledgements_too);
     tcase_add_test(t, candidate_says_nothing_in_a_term_that_is_not_durable);
     tcase_add_test(t, blank_follower_catches_up_from_disk);
+    tcase_add_test(t, apply_forgets_what_was_read_when_the_log_is_cut);
+    tcase_add_test(t, pushes_forget_what_was_read_when_the_log_is_cut);
     tcase_add_test(t, replay_is_bounded_per_turn);
     tcase_add_test(t, checkpoint_must_fit_the_log);
     tcase_add_test(t, transfer_hands_over);

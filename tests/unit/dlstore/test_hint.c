@@ -1,0 +1,85 @@
+/* test_hint.c - the known durable point that the hard state carries: recovery takes it at its word. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "dledger/store/meta.h"
+#include "tests/lib/storekit.h"
+
+static struct storekit k;
+
+static void setup(void)
+{
+    storekit_init(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+
+static void teardown(void)
+{
+    storekit_release(&k);
+}
+
+/* The newest commit index that a power cut now would leave. */
+static dl_index_t hint(void)
+{
+    uint8_t block[META_BLOCK_BYTES];
+    struct meta_slot slot, best = {0};
+    for (uint64_t i = 0; i < 2; i++) {
+        size_t n = fakedisk_durable_read(k.fake, META_PATH, i * sizeof(block), block, sizeof(block));
+        if (n == sizeof(block) && meta_slot_decode(block, &slot) == 0 && slot.sequence >= best.sequence)
+            best = slot;
+    }
+    return best.commit;
+}
+
+/* Others commit what our own disk has not taken: that is no promise of this disk, and after a power cut the
+ * log may end before it. */
+START_TEST(never_beyond_what_is_on_disk)
+{
+    struct rng rng;
+    rng_seed(&rng, 1);
+    storekit_append_range(&k, 1, 10, 1, 100);
+    storekit_run(&k);
+    storekit_append_range(&k, 11, 20, 1, 100); /* the flush worker stands still */
+    dl_store_note(k.s, 20, 20);
+    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY});
+    while (worker_run_one(k.meta))
+        continue;
+    ck_assert_uint_eq(hint(), 10);
+    storekit_crash(&k, &rng, 0);
+    ck_assert_msg(storekit_open(&k) == 0, "%s", k.err.text);
+    ck_assert_uint_eq(storekit_last(&k), 10);
+}
+END_TEST
+
+START_TEST(never_beyond_what_is_committed)
+{
+    storekit_append_range(&k, 1, 20, 1, 100);
+    storekit_run(&k);
+    dl_store_note(k.s, 10, 10);
+    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY});
+    storekit_run(&k);
+    ck_assert_uint_eq(hint(), 10);
+    dl_store_truncate(k.s, 11);
+    storekit_append_range(&k, 11, 12, 2, 100);
+    storekit_run(&k);
+    dl_store_note(k.s, 12, 12);
+    dl_store_save_hard(k.s, (struct dl_hard){3, DL_NOBODY});
+    storekit_run(&k);
+    ck_assert_uint_eq(hint(), 12);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *s = suite_create("dlstore/hint");
+    TCase *t = tcase_create("hint");
+    tcase_add_checked_fixture(t, setup, teardown);
+    tcase_add_test(t, never_beyond_what_is_on_disk);
+    tcase_add_test(t, never_beyond_what_is_committed);
+    suite_add_tcase(s, t);
+    SRunner *r = srunner_create(s);
+    srunner_run_all(r, CK_NORMAL);
+    int failed = srunner_ntests_failed(r);
+    srunner_free(r);
+    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
