@@ -44,7 +44,9 @@ struct queue_row {
 
 struct replica_row {
     dl_index_t persisted, commit, last, applied;
+    dl_index_t recovered; /* committed entries up to here were found whole by a recovery */
     dl_term_t persisted_term, leads;
+    dl_term_t durable_term; /* on the medium in this life, as last looked */
     uint64_t incarnation;
     uint64_t alone_us; /* leads since then without a majority that answers; 0 = no */
     bool power_lost;
@@ -54,6 +56,7 @@ struct replica_row {
 struct checks {
     struct world *w;
     dl_peer_t leader_of[TERMS_MAX];
+    dl_term_t newest_term;     /* that has had a leader */
     struct entry_row *entries; /* canonical, [0] = index 1 */
     dl_index_t applied;        /* newest canonical */
     dl_index_t acked;          /* newest index of an acknowledged message */
@@ -72,23 +75,55 @@ static struct replica_row *row_of(struct checks *c, struct replica *r)
     return &c->replicas[replica_id(r) - 1];
 }
 
-/* Term and vote that a power cut now would leave. */
-static struct dl_hard durable_hard(struct replica *r)
+/* Term and vote that a power cut now would leave; and the commit index beside them, which recovery takes at
+ * its word, must be one that it leaves as well. */
+static struct dl_hard durable_hard(struct checks *c, struct replica *r)
 {
-    struct dl_hard best = {0, DL_NOBODY};
-    uint64_t sequence = 0;
+    struct meta_slot best = {0}, slot;
     uint8_t block[META_BLOCK_BYTES];
-    struct meta_slot slot;
 
     for (int i = 0; i < 2; i++) {
         if (fakedisk_durable_read(replica_disk(r), META_PATH, (uint64_t)i * META_BLOCK_BYTES, block,
-                                  sizeof(block)) != sizeof(block) ||
-            meta_slot_decode(block, &slot) != 0 || slot.sequence < sequence)
-            continue;
-        sequence = slot.sequence;
-        best = slot.hard;
+                                  sizeof(block)) == sizeof(block) &&
+            meta_slot_decode(block, &slot) == 0 && slot.sequence >= best.sequence)
+            best = slot;
     }
-    return best;
+    if (best.commit > row_of(c, r)->persisted)
+        world_fail(c->w, "R8: n%u's medium says that %llu is committed; it has reported %llu durable",
+                   replica_id(r) - 1, (unsigned long long)best.commit,
+                   (unsigned long long)row_of(c, r)->persisted);
+    return best.hard;
+}
+
+/* The term that a message commits its sender to: the one it names, save that pre-votes speak of one that is
+ * not there yet. */
+static dl_term_t term_spoken_of(const struct dl_msg *msg)
+{
+    if (!msg->pre)
+        return msg->term;
+    if (msg->type == DL_MSG_VOTE_REQ)
+        return msg->term - 1;
+    return msg->granted ? 0 : msg->term;
+}
+
+/* The medium is looked at when the term is a new one; it does not fall within a life. */
+static void check_term_durable(struct checks *c, struct replica *r, const struct dl_msg *msg)
+{
+    struct replica_row *row = row_of(c, r);
+    dl_term_t term = term_spoken_of(msg);
+
+    if (row->durable_term < term)
+        row->durable_term = durable_hard(c, r).term;
+    if (row->durable_term < term)
+        world_fail(c->w, "R7: n%u says message %d in term %llu, but its medium says term %llu", msg->from - 1,
+                   msg->type, (unsigned long long)term, (unsigned long long)row->durable_term);
+}
+
+static void check_acknowledges_what_it_has(struct checks *c, struct replica *r, const struct dl_msg *msg)
+{
+    if (msg->type == DL_MSG_PUSH_RSP && msg->success && msg->match > row_of(c, r)->persisted)
+        world_fail(c->w, "R8: n%u acknowledges index %llu and has %llu on disk", msg->from - 1,
+                   (unsigned long long)msg->match, (unsigned long long)row_of(c, r)->persisted);
 }
 
 void checks_on_send(struct checks *c, const struct dl_msg *msg)
@@ -99,9 +134,11 @@ void checks_on_send(struct checks *c, const struct dl_msg *msg)
     dl_peer_t vote = msg->type == DL_MSG_VOTE_REQ ? msg->from : msg->to;
     struct dl_hard hard;
 
+    check_term_durable(c, r, msg);
+    check_acknowledges_what_it_has(c, r, msg);
     if (!speaks_of_vote)
         return;
-    hard = durable_hard(r);
+    hard = durable_hard(c, r);
     if (hard.term < msg->term || (hard.term == msg->term && hard.vote != vote))
         world_fail(c->w,
                    "R7: n%u speaks of its vote for n%u in term %llu, but its medium says term %llu, vote n%d",
@@ -129,6 +166,15 @@ static void check_leases(struct checks *c, struct replica *elected, dl_term_t te
     }
 }
 
+/* Nor does one who was replaced get a lease afterwards, by whatever late word. */
+static void check_lease(struct checks *c, struct replica *r, const struct dl_core_view *v)
+{
+    if (v->role == DL_LEADER && v->term < c->newest_term && dl_node_can_read(replica_node(r)))
+        world_fail(c->w, "B9: n%u, leader of term %llu, has a lease; n%u was elected in term %llu",
+                   replica_id(r) - 1, (unsigned long long)v->term, c->leader_of[c->newest_term] - 1,
+                   (unsigned long long)c->newest_term);
+}
+
 void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node_status *s)
 {
     struct replica_row *row = row_of(c, r);
@@ -141,13 +187,15 @@ void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node
     if (c->leader_of[s->core.term] != DL_NOBODY && c->leader_of[s->core.term] != replica_id(r))
         world_fail(c->w, "R1: n%u and n%u both lead in term %llu", c->leader_of[s->core.term] - 1,
                    replica_id(r) - 1, (unsigned long long)s->core.term);
-    hard = durable_hard(r);
+    hard = durable_hard(c, r);
     if (hard.term != s->core.term || hard.vote != replica_id(r))
         world_fail(c->w, "R7: n%u leads term %llu, but its medium says term %llu, vote n%d",
                    replica_id(r) - 1, (unsigned long long)s->core.term, (unsigned long long)hard.term,
                    (int)hard.vote - 1);
     check_leases(c, r, s->core.term);
     c->leader_of[s->core.term] = replica_id(r);
+    if (s->core.term > c->newest_term)
+        c->newest_term = s->core.term;
     row->leads = s->core.term;
     row->last = s->core.last;
     if (s->core.last < c->applied || s->core.last < c->acked)
@@ -212,12 +260,29 @@ static void check_matching(struct checks *c, struct replica *a, struct replica *
     }
 }
 
-static void check_majority_has(struct checks *c, dl_index_t commit)
+/* Has it reported this very entry durable? Of what is no longer in memory, or of a process that is down, the
+ * index must do. */
+static bool has_durable(struct checks *c, struct replica *r, dl_index_t index, dl_term_t term)
+{
+    struct dl_entry e;
+    bool same;
+
+    if (row_of(c, r)->persisted < index)
+        return false;
+    if (!replica_alive(r) || dl_store_entry(replica_store(r), index, &e) != 0)
+        return true;
+    same = e.term == term;
+    buf_unref(e.buf);
+    return same;
+}
+
+/* What a leader declares committed is of its own term; with the entry goes all before it. */
+static void check_majority_has(struct checks *c, dl_index_t commit, dl_term_t term)
 {
     uint32_t have = 0;
 
     for (uint32_t i = 0; i < c->w->tune.replicas; i++)
-        have += c->replicas[i].persisted >= commit;
+        have += has_durable(c, c->w->replica[i], commit, term);
     if (have * 2 <= c->w->tune.replicas)
         world_fail(c->w, "R8: index %llu is committed, but durable on %u of %u only",
                    (unsigned long long)commit, have, c->w->tune.replicas);
@@ -266,11 +331,12 @@ void checks_after_turn(struct checks *c, struct replica *r)
                    (unsigned long long)s.applied);
     if (s.core.commit > row->commit) {
         if (s.core.role == DL_LEADER) {
-            check_majority_has(c, s.core.commit);
+            check_majority_has(c, s.core.commit, s.core.term);
             check_commits_own_term(c, r, &s.core);
         }
         check_has_committed(c, r, &s.core);
     }
+    check_lease(c, r, &s.core);
     check_quorum(c, r, &s.core);
     if (s.core.persisted < row->persisted) { /* a branch that was never committed has been cut off */
         if (row->persisted_term != 0 && row->persisted <= c->applied &&
@@ -295,6 +361,37 @@ void checks_after_turn(struct checks *c, struct replica *r)
 void checks_on_crash(struct checks *c, struct replica *r, double keep)
 {
     row_of(c, r)->power_lost = keep < 1.0;
+    (void)durable_hard(c, r);
+}
+
+/* The committed entries among those it had reported durable are there after the crash, each of them. Those
+ * that an earlier recovery found are not read again. */
+static void check_recovered(struct checks *c, struct replica *r)
+{
+    struct replica_row *row = row_of(c, r);
+    dl_index_t last = row->persisted;
+    struct dl_entry e;
+    struct err err;
+
+    /* It may have been on a dead branch; then what it knew to be committed is where that began, or before. */
+    if (last > c->applied || (last > 0 && c->entries[last - 1].term != row->persisted_term))
+        last = row->commit < last ? row->commit : last;
+    for (dl_index_t i = row->recovered + 1; i <= last && i <= c->applied; i++) {
+        const struct entry_row *canonical = &c->entries[i - 1];
+
+        if (dl_store_entry_blocking(replica_store(r), i, &e, &err) != 0) {
+            world_fail(c->w, "R8: n%u has lost index %llu: %s", replica_id(r) - 1, (unsigned long long)i,
+                       err.text);
+            return;
+        }
+        if (e.term != canonical->term || e.pos != canonical->pos || e.len != canonical->len ||
+            crc32c(0, dl_entry_body(&e), dl_entry_body_len(&e)) != canonical->crc)
+            world_fail(c->w, "R8: n%u has term %llu at index %llu after the crash, committed is term %llu",
+                       replica_id(r) - 1, (unsigned long long)e.term, (unsigned long long)i,
+                       (unsigned long long)canonical->term);
+        buf_unref(e.buf);
+        row->recovered = i;
+    }
 }
 
 void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_store_view *log)
@@ -315,6 +412,7 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
                 (unsigned long long)row->persisted_term, (unsigned long long)e.term);
         buf_unref(e.buf);
     }
+    check_recovered(c, r);
     /* What recovery takes over counts as durable from now on, so it must be. */
     row->persisted = log->last;
     row->persisted_term = 0;
@@ -322,6 +420,7 @@ void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_st
         row->persisted_term = e.term;
         buf_unref(e.buf);
     }
+    row->durable_term = 0;
     row->alone_us = 0;
     row->commit = 0; /* a process starts with what its checkpoint knows */
     row->leads = 0;

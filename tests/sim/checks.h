@@ -3,15 +3,16 @@
  *
  * Raft and store, after every event: R1 one leader per term; R2 a leader only appends; R3 equal index and
  * term, equal logs before; R4 a new leader has every committed entry; R5 one entry per index is applied, the
- * same everywhere; R6 the commit index never falls and nothing committed is cut; R7 a vote is on the medium
- * before it is spoken; R8 what was reported durable is there after a power cut, and what is acknowledged is
- * durable on a majority; R9 nothing is served before the leader's own first entry is applied. At the end also
- * R11: equal applied index, equal state.
+ * same everywhere; R6 the commit index never falls and nothing committed is cut; R7 a vote, and the term that
+ * any message names, are on the medium before they are spoken; R8 what was reported durable is there after a
+ * power cut, each committed entry of it, nothing else is acknowledged or called known on the medium, and what
+ * is committed is durable on a majority; R9 nothing is served before the leader's own first entry is applied.
+ * At the end also R11: equal applied index, equal state.
  *
  * Histories of clients: B1 nothing acknowledged is lost; B2 nothing appears that was not sent, or was
  * refused; B3 content is intact; B4 queue offsets are dense, and the message at an offset never changes; B5
  * acknowledged before sent means smaller offset; B6 the order of one producer is kept; B9 a leader with a
- * lease shows everything acknowledged.
+ * lease shows everything acknowledged, and nobody has one once another was elected in a newer term.
  */
 #ifndef TESTS_SIM_CHECKS_H
 #define TESTS_SIM_CHECKS_H
