@@ -324,6 +324,7 @@ static int open_store(struct broker *b, struct err *err)
         .disk = &b->disk,
         .group = group_name(b),
         .self = b->self,
+        .members = b->front.members,
         .seed = rng_entropy(), /* its own: what is drawn from the broker's seed can be seen by clients */
         .segment_bytes = (uint64_t)b->settings->segment_bytes,
         .cache_bytes = (uint64_t)b->settings->cache_bytes,
@@ -421,6 +422,7 @@ static int make_node(struct broker *b, uint64_t seed, struct err *err)
         .core =
             {
                 .self = b->self,
+                .members = b->front.members,
                 .preferred = b->preferred,
                 .seed = seed,
                 .heartbeat_ms = (uint32_t)s->heartbeat_ms,
@@ -434,18 +436,13 @@ static int make_node(struct broker *b, uint64_t seed, struct err *err)
         .transport = &b->transport,
         .hooks = {.apply = on_apply, .applied = on_applied, .changed = on_changed, .arg = b},
         .applied = state_applied(b->state),
+        .trust_empty = s->trust_empty_store,
         .waiting_max_bytes = (uint64_t)s->waiting_max_bytes,
         .now_ms = now_ms,
         .wake_at = wake_at,
         .clock_arg = b,
     };
 
-    opts.core.members.count = b->peer_count;
-    for (uint32_t i = 0; i < b->peer_count; i++) {
-        opts.core.members.id[i] = b->peer_rows[i].id;
-        opts.core.members.voter[i] = true;
-    }
-    b->front.members = opts.core.members;
     return dl_node_new(&opts, &b->node, err);
 }
 
@@ -481,6 +478,11 @@ static int build(struct broker *b, uint64_t seed, struct err *err)
 
     if (rc != 0)
         return rc;
+    b->front.members.count = b->peer_count;
+    for (uint32_t i = 0; i < b->peer_count; i++) {
+        b->front.members.id[i] = b->peer_rows[i].id;
+        b->front.members.voter[i] = true;
+    }
     set_address(b);
     rc = open_store(b, err);
     rc = rc != 0 ? rc : open_state(b, err);

@@ -83,6 +83,7 @@ static void print_gauges(struct health *h, struct bld *out)
     const struct gauge gauges[] = {
         {"ledgermq_role", "0 follower, 1 precandidate, 2 candidate, 3 leader", METRIC_GAUGE, s.core.role},
         {"ledgermq_serving", "1 when this replica leads and serves", METRIC_GAUGE, s.serving},
+        {"ledgermq_joined", "1 when this replica counts in majorities", METRIC_GAUGE, s.core.joined},
         {"ledgermq_term", "current term", METRIC_GAUGE, s.core.term},
         {"ledgermq_log_begin_index", "first entry kept", METRIC_GAUGE, s.core.begin},
         {"ledgermq_log_end_index", "last entry", METRIC_GAUGE, s.core.last},

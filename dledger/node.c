@@ -28,6 +28,8 @@ static void carry_hard(struct dl_node *n, const struct dl_update *u)
 {
     if (!u->hard_changed)
         return;
+    if (u->hard.joined && !n->hard_wanted.joined && n->members.count > 1)
+        LOG_INFO("joined the group", "self=n%u term=%" PRIu64, n->self - 1, u->hard.term);
     n->hard_wanted = u->hard;
     dl_store_save_hard(n->store, u->hard);
 }
@@ -52,11 +54,11 @@ static dl_pos_t log_end(const struct dl_node *n)
 
 static void carry_log(struct dl_node *n, const struct dl_update *u, const struct incoming *in)
 {
-    if (u->truncate_from) {
+    if (u->truncate_from) { /* what may be cut is in memory: nothing that was read from disk has to be dropped */
+        LOG_INFO("uncommitted entries removed", "self=n%u from=%" PRIu64 " leader=n%u term=%" PRIu64,
+                 n->self - 1, u->truncate_from, u->leader - 1, u->term);
         dl_store_truncate(n->store, u->truncate_from);
         n->persisted_pos = log_end(n); /* it happens only when all is on disk (core/follow.c) */
-        node_push_log_truncated(n);
-        node_apply_log_truncated(n);
     }
     if (!u->append_first)
         return;
@@ -277,7 +279,8 @@ static uint32_t peer_bit(const struct dl_node *n, dl_peer_t peer)
 void dl_node_on_up(struct dl_node *n, dl_peer_t peer)
 {
     n->push_wanted |= peer_bit(n, peer);
-    struct dl_event event = node_event(n, DL_EV_TICK);
+    struct dl_event event = node_event(n, DL_EV_PEER_UP);
+    event.peer = peer;
     node_step(n, &event, NULL);
 }
 
@@ -355,6 +358,7 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
         fatal("out of memory");
     n->now_ms = opts->now_ms;
     n->clock_arg = opts->clock_arg;
+    start.hard.joined = start.hard.joined || opts->trust_empty;
     start.commit = opts->applied;
     start.now_ms = n->now_ms(n->clock_arg);
     int rc = dl_core_new(&opts->core, &start, &n->core);
@@ -380,6 +384,9 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
     n->waiters_end = &n->waiters;
     for (uint32_t i = 0; i < n->members.count; i++)
         n->peers[i].id = n->members.id[i];
+    if (!start.hard.joined && n->members.count > 1)
+        LOG_INFO("store is new: counts in majorities once the group is known to be new, or it has caught up",
+                 "self=n%u", n->self - 1);
     dl_store_note(n->store, n->commit, n->applied);
     n->asked_ms = start.now_ms;
     n->wake_at(n->clock_arg, start.now_ms); /* the first tick gives the core's own wish */

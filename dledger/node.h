@@ -44,6 +44,7 @@ struct dl_node_opts {
     struct dl_store *store; /* opened by the owner with dl_node_store_hooks' callbacks; must outlive */
     struct dl_transport *transport; /* must outlive */
     struct dl_node_hooks hooks;
+    bool trust_empty;   /* a new store counts in majorities at once (core/join.c): an operator says so */
     dl_index_t applied; /* state checkpoint: replay starts behind it; <= store's last */
     /* Entries proposed here and not yet applied, or not yet on our own disk; beyond: ERR_BUSY. 64 MiB */
     uint64_t waiting_max_bytes;

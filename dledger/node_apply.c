@@ -76,15 +76,9 @@ void node_apply_run(struct dl_node *n)
         n->hooks.applied(n->hooks.arg, n->applied);
 }
 
-/* What was read from disk, or is being read, may hold entries that are cut off now: never apply those. */
-void node_apply_log_truncated(struct dl_node *n)
+void node_apply_release(struct dl_node *n)
 {
     node_cold_drop(&n->apply_cold);
     node_load_drop(n->apply_load);
     n->apply_load = NULL;
-}
-
-void node_apply_release(struct dl_node *n)
-{
-    node_apply_log_truncated(n);
 }

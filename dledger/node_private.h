@@ -125,7 +125,7 @@ struct dl_node {
 void node_step(struct dl_node *n, const struct dl_event *event, const struct incoming *in);
 static inline bool node_gate_open(const struct dl_node *n)
 {
-    return n->hard_wanted.term == n->hard_durable.term && n->hard_wanted.vote == n->hard_durable.vote;
+    return dl_hard_equal(n->hard_wanted, n->hard_durable);
 }
 struct dl_event node_event(struct dl_node *n, enum dl_event_type type);
 /* Note a change of `serving`; calls hooks.changed when it or the role changed. */
@@ -144,12 +144,10 @@ void node_propose_release(struct dl_node *n);
 
 /* node_apply.c */
 void node_apply_run(struct dl_node *n);
-void node_apply_log_truncated(struct dl_node *n);
 void node_apply_release(struct dl_node *n);
 
 /* node_push.c */
 void node_push_run(struct dl_node *n, uint32_t mask);
-void node_push_log_truncated(struct dl_node *n);
 void node_push_release(struct dl_node *n);
 /* Cold loads for both: `done` gets the records, or none; not called when the load was dropped meanwhile. */
 struct node_load *node_load_start(struct dl_node *n, dl_index_t first,

@@ -227,16 +227,11 @@ void node_push_run(struct dl_node *n, uint32_t mask)
     }
 }
 
-void node_push_log_truncated(struct dl_node *n)
+void node_push_release(struct dl_node *n)
 {
     for (uint32_t i = 0; i < n->members.count; i++) {
         node_cold_drop(&n->peers[i].cold);
         node_load_drop(n->peers[i].load);
         n->peers[i].load = NULL;
     }
-}
-
-void node_push_release(struct dl_node *n)
-{
-    node_push_log_truncated(n);
 }

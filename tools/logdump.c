@@ -124,7 +124,8 @@ static int dump_hard(struct dump *d)
         d->commit = slot.commit > d->commit ? slot.commit : d->commit;
         PRINT(d, "slot", NUM("slot", i), TEXT("state", "good"), NUM("sequence", slot.sequence),
               TEXT("group", slot.group), NUM("replica", slot.self - 1), NUM("term", slot.hard.term),
-              NUM("vote", slot.hard.vote), NUM("commit", slot.commit), NUM("commit_end", slot.commit_end));
+              NUM("vote", slot.hard.vote), NUM("joined", slot.hard.joined), NUM("commit", slot.commit),
+              NUM("commit_end", slot.commit_end));
     }
     struct meta_cut cut;
     int64_t n = d->ops.pread(&d->disk, fd, block, sizeof(block), 2 * META_BLOCK_BYTES);

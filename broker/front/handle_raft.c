@@ -77,6 +77,8 @@ void handle_raft_status(struct request *req)
     put_i64(&w, "term", s.core.term);
     put_peer_id(&w, "leader", s.core.leader);
     put_peer_id(&w, "vote", s.core.vote);
+    jw_key(&w, "joined");
+    jw_bool(&w, s.core.joined);
     put_i64(&w, "ledgerBeginIndex", s.core.begin);
     put_i64(&w, "ledgerEndIndex", s.core.last);
     put_i64(&w, "persistedIndex", s.core.persisted);

@@ -32,6 +32,11 @@ const struct conf_row settings_rows[] = {
     CONF_STRING_ROW("dLegerPeers", peers, NULL,
                     "all replicas, n0-host:port;n1-host:port;n2-host:port; unset: a group of one"),
     CONF_STRING_ROW("dLegerSelfId", self_id, "n0", "which of dLegerPeers this is"),
+    CONF_BOOL_ROW(
+        "trustEmptyStore", trust_empty_store, "false",
+        "a replica whose store is new counts in majorities at once, although the others are not all "
+        "there to say that the group is new: when a majority has lost its disks, or for a first "
+        "start with a machine missing"),
     CONF_STRING_ROW("preferredLeaderId", preferred, NULL, "replica that leads when its log is complete"),
     CONF_INT_ROW("dLegerHeartbeatMs", heartbeat_ms, "50", 5, 10000, "ms", "leader's heartbeat"),
     CONF_INT_ROW("dLegerElectionMinMs", election_min_ms, "300", 20, 60000, "ms",

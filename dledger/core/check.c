@@ -24,6 +24,7 @@ static void check_leader(const struct dl_core *core)
 {
     ENSURE(core->leader == core->opts.self);
     ENSURE(core->hard.vote == core->opts.self);
+    ENSURE(core->hard.joined);
     ENSURE(core->hard_durable.term == core->hard.term);
     ENSURE(core->term_start > 0 && core->term_start <= core->trail.last);
     ENSURE(trail_last_term(&core->trail) == core->hard.term);
@@ -39,7 +40,7 @@ static void check_other(const struct dl_core *core)
     ENSURE(core->verified >= core->commit);
     ENSURE(core->verified <= core->trail.last);
     ENSURE(core->acked <= core->verified);
-    ENSURE(core->role == DL_FOLLOWER || core->is_voter);
+    ENSURE(core->role == DL_FOLLOWER || join_has_vote(core));
     ENSURE(core->role == DL_FOLLOWER || core->leader == DL_NOBODY);
     ENSURE(core->role != DL_CANDIDATE || core->hard.vote == core->opts.self);
 }

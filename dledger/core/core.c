@@ -35,7 +35,7 @@ void core_become_follower(struct dl_core *core, dl_term_t term, dl_peer_t leader
     if (core->role == DL_LEADER)
         core->election_due_ms = core_election_due(core);
     if (term != core->hard.term)
-        core->hard = (struct dl_hard){.term = term, .vote = DL_NOBODY};
+        core->hard = (struct dl_hard){.term = term, .vote = DL_NOBODY, .joined = core->hard.joined};
     core->role = DL_FOLLOWER;
     core->leader = leader;
     core->term_start = 0;
@@ -93,12 +93,16 @@ static void on_message(struct dl_core *core, const struct dl_event *event)
         [DL_MSG_PUSH_REQ] = follow_on_push,
         [DL_MSG_PUSH_RSP] = push_on_reply,
         [DL_MSG_TIMEOUT_NOW] = transfer_on_timeout_now,
+        [DL_MSG_HAVE_REQ] = join_on_question,
+        [DL_MSG_HAVE_RSP] = join_on_answer,
     };
     const struct dl_msg *msg = event->msg;
-    if (msg == NULL || msg->to != core->opts.self || msg->from == core->opts.self || msg->term == 0 ||
+    if (msg == NULL || msg->to != core->opts.self || msg->from == core->opts.self ||
         msg->term > CORE_TERM_MAX || members_slot(&core->opts.members, msg->from) == MEMBERS_NO_SLOT)
         return;
     uint32_t type = (uint32_t)msg->type;
+    if (msg->term == 0 && type != DL_MSG_HAVE_REQ && type != DL_MSG_HAVE_RSP)
+        return;
     if (type < sizeof(handlers) / sizeof(handlers[0]) && handlers[type] != NULL)
         handlers[type](core, event);
 }
@@ -141,7 +145,7 @@ static void on_peer_reset(struct dl_core *core, const struct dl_event *event)
     } else if (event->peer != DL_NOBODY && event->peer == core->leader) {
         core_become_follower(core, core->hard.term, DL_NOBODY);
         core->loyal_until_ms = 0;
-        if (core->is_voter)
+        if (join_has_vote(core))
             vote_stand(core);
     }
 }
@@ -157,6 +161,12 @@ static void on_push_unsent(struct dl_core *core, const struct dl_event *event)
         push_on_unsent(core, event->peer);
 }
 
+static void on_peer_up(struct dl_core *core, const struct dl_event *event)
+{
+    if (members_slot(&core->opts.members, event->peer) != MEMBERS_NO_SLOT && event->peer != core->opts.self)
+        join_on_up(core, event->peer);
+}
+
 static void dispatch(struct dl_core *core, const struct dl_event *event)
 {
     static void (*const handlers[])(struct dl_core *, const struct dl_event *) = {
@@ -168,6 +178,7 @@ static void dispatch(struct dl_core *core, const struct dl_event *event)
         [DL_EV_PEER_RESET] = on_peer_reset,
         [DL_EV_TRANSFER] = on_transfer,
         [DL_EV_PUSH_UNSENT] = on_push_unsent,
+        [DL_EV_PEER_UP] = on_peer_up,
     };
     uint32_t type = (uint32_t)event->type;
     ENSURE(type < sizeof(handlers) / sizeof(handlers[0]));
@@ -177,11 +188,16 @@ static void dispatch(struct dl_core *core, const struct dl_event *event)
 
 /* ---- Time ---- */
 
-/* A learner does not stand, it only no longer claims to know a leader. */
+/* A learner, or a replica that has not joined, does not stand: it only no longer claims to know a leader. */
 static void forget_leader(struct dl_core *core)
 {
     core_become_follower(core, core->hard.term, DL_NOBODY);
-    core->election_due_ms = core_election_due(core);
+    if (core->is_voter) {
+        core->election_due_ms = core->now_ms + core->opts.heartbeat_ms;
+        join_ask(core);
+    } else {
+        core->election_due_ms = core_election_due(core);
+    }
 }
 
 static void run_timers(struct dl_core *core)
@@ -197,7 +213,7 @@ static void run_timers(struct dl_core *core)
         core->heartbeat_now = true;
         core->heartbeat_due_ms = core->now_ms + core->opts.heartbeat_ms;
     } else if (core->now_ms >= core->election_due_ms) {
-        if (core->is_voter)
+        if (join_has_vote(core))
             vote_stand(core);
         else
             forget_leader(core);
@@ -233,7 +249,7 @@ static uint32_t runs_needed(const struct dl_event *event)
 static void fill_update(struct dl_core *core)
 {
     struct dl_update *out = core->out;
-    out->hard_changed = core->hard.term != core->told.hard.term || core->hard.vote != core->told.hard.vote;
+    out->hard_changed = !dl_hard_equal(core->hard, core->told.hard);
     out->hard = core->hard;
     out->commit = core->commit;
     out->role = core->role;
@@ -313,7 +329,7 @@ int dl_core_new(const struct dl_core_opts *opts, const struct dl_core_start *sta
      * in that term: the host's gate held it back. Take the term up again; the first update makes it durable.
      */
     if (trail_last_term(&core->trail) > core->hard.term)
-        core->hard = (struct dl_hard){.term = trail_last_term(&core->trail), .vote = DL_NOBODY};
+        core->hard = (struct dl_hard){.term = trail_last_term(&core->trail), .joined = start->hard.joined};
     core->persisted = start->end_index;
     core->commit = core->verified = start->commit;
     core->role = DL_FOLLOWER;
@@ -321,12 +337,18 @@ int dl_core_new(const struct dl_core_opts *opts, const struct dl_core_start *sta
     if (core->hard.term > 0)
         core->loyal_until_ms = start->now_ms + opts->election_min_ms;
     bool alone = core->is_voter && opts->members.count == 1;
+    if (alone)
+        core->hard.joined = true;
     core->election_due_ms = alone ? start->now_ms : core_election_due(core);
-    /* A group that never had a term has no leader to wait for: its members try one after another, as soon as
-     * their connections can be there. */
-    if (core->hard.term == 0 && !alone)
+    if (core->is_voter && !core->hard.joined) {
+        core->life = next_random(core);
+        core->election_due_ms = start->now_ms; /* ask at once */
+    } else if (core->hard.term == 0 && !alone) {
+        /* A group that never had a term has no leader to wait for: its members try one after another, as soon
+         * as their connections can be there. */
         core->election_due_ms =
             start->now_ms + (uint64_t)opts->heartbeat_ms * (1 + (uint64_t)core->self_slot);
+    }
     *out = core;
     return 0;
 }
@@ -354,6 +376,7 @@ void dl_core_view(const struct dl_core *core, struct dl_core_view *view)
         .commit = core->commit,
         .last_term = trail_last_term(&core->trail),
         .term_start = core->term_start,
+        .joined = core->hard.joined,
         .transferring = core->role == DL_LEADER && core->handover.target != DL_NOBODY,
         .elections = core->elections,
     };

@@ -88,6 +88,8 @@ enum dl_event_type {
     DL_EV_TRANSFER = 7,
     /* Pushes to `peer` were dropped by the transport (connection lost): go back to COMPARE. */
     DL_EV_PUSH_UNSENT = 8,
+    /* `peer` can be reached. */
+    DL_EV_PEER_UP = 9,
 };
 
 struct dl_event {
@@ -99,7 +101,7 @@ struct dl_event {
     dl_index_t index;         /* LOG_PERSISTED */
     dl_term_t term;           /* LOG_PERSISTED */
     struct dl_hard hard;      /* HARD_PERSISTED */
-    dl_peer_t peer;           /* PEER_RESET, TRANSFER, PUSH_UNSENT */
+    dl_peer_t peer;           /* PEER_RESET, TRANSFER, PUSH_UNSENT, PEER_UP */
 };
 
 #define DL_SUBMIT_MAX      65536u /* entries in one SUBMIT */
@@ -161,6 +163,7 @@ struct dl_core_view {
     dl_index_t begin, last, persisted, commit; /* `persisted`: own log durable up to here */
     dl_term_t last_term;
     dl_index_t term_start; /* leader: index of its NOOP; it may serve once that is applied. else 0 */
+    bool joined;           /* counts in majorities */
     bool transferring;
     uint64_t elections; /* times this replica became candidate */
 };
@@ -180,6 +183,7 @@ struct dl_peer_view {
     uint64_t last_ack_ms;
     uint32_t inflight_entries, inflight_bytes;
     bool comparing;
+    bool joined;
 };
 bool dl_core_peer_view(const struct dl_core *core, dl_peer_t peer, struct dl_peer_view *view);
 

@@ -27,6 +27,7 @@ static struct dl_msg *reply(struct dl_core *core, enum dl_push push, uint64_t se
     msg->push = push;
     msg->sent_ms = sent_ms;
     msg->last_index = core->verified;
+    msg->joined = core->hard.joined;
     return msg;
 }
 
@@ -145,6 +146,7 @@ void follow_on_push(struct dl_core *core, const struct dl_event *event)
     dl_index_t commit = lesser(msg->commit, core->verified);
     if (commit > core->commit)
         core->commit = commit;
+    join_on_admission(core, msg);
     /* New entries are acknowledged when they are on disk: follow_on_persisted. */
     if (msg->push != DL_PUSH_APPEND || core->persisted >= msg->last)
         reply_match(core, msg->push, msg->sent_ms);

@@ -8,6 +8,7 @@
  *               check-quorum, lease
  *   follow.c    the follower's side: what a push does to the log, what is acknowledged
  *   transfer.c  leadership hand-over and the preferred leader
+ *   join.c      who counts in majorities: a replica with a new store, or a lost one, does not yet
  *   check.c     the invariants, looked at after each step
  *   trail, members, progress   small tables with no idea of Raft
  */
@@ -66,7 +67,13 @@ struct dl_core {
                             commit beyond */
     dl_index_t acked;    /* follower: newest match told to the current leader */
     uint64_t echo_ms;    /* follower: newest sent_ms of the current leader */
-    bool conflict_waits; /* follower: a conflicting tail is removed once our disk has caught up with it */
+    uint64_t life;       /* not joined: the number of this life, in what we ask */
+    struct told_us {
+        bool yet, empty;
+    } told_us
+        [DL_PEERS_MAX];   /* not joined: who has told us in this life what it has, and that it is nothing */
+    dl_term_t heard_term; /* not joined: the highest term named with it */
+    bool conflict_waits;  /* follower: a conflicting tail is removed once our disk has caught up with it */
 
     /* Leading. */
     dl_index_t term_start; /* our NOOP; 0 when not leading */
@@ -118,6 +125,8 @@ void push_on_unsent(struct dl_core *core, dl_peer_t peer);
 void push_on_trim(struct dl_core *core);
 void push_advance_commit(struct dl_core *core);
 bool push_quorum_alive(const struct dl_core *core);
+/* Our clock when we sent the newest push such that a majority has answered it or a later one. */
+uint64_t push_confirmed_ms(const struct dl_core *core, uint64_t now_ms);
 /* End of a leader's step: probes, heartbeats, news of the commit index, push mask. */
 void push_flush(struct dl_core *core);
 
@@ -134,6 +143,22 @@ void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
 void transfer_advance(struct dl_core *core);
 /* True when we have heard the leader say something after `deadline_ms` of its clock. */
 bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms);
+
+/* ---- join.c ---- */
+/* We may vote and stand. */
+bool join_has_vote(const struct dl_core *core);
+/* Not joined and no leader in sight: ask the others what they have. */
+void join_ask(struct dl_core *core);
+/* A peer can be reached (from here on). */
+void join_on_up(struct dl_core *core, dl_peer_t peer);
+void join_on_question(struct dl_core *core, const struct dl_event *event);
+void join_on_answer(struct dl_core *core, const struct dl_event *event);
+/* Leader: a peer says whether it has joined. */
+void join_on_word(struct dl_core *core, struct progress *progress, bool joined);
+/* Leader: the replica in this slot, which has not joined, may be told that it has. */
+bool join_may_admit(const struct dl_core *core, uint32_t slot);
+/* Follower: a push of our leader has been taken in. */
+void join_on_admission(struct dl_core *core, const struct dl_msg *msg);
 
 /* ---- check.c ---- */
 struct core_before {

@@ -21,6 +21,8 @@ void progress_start(struct progress *progress, dl_index_t last, uint64_t now_ms)
     progress->last_ack_ms = now_ms; /* a grace of one check-quorum period, not an answer: see lease_ms */
     progress->lease_ms = 0;
     progress->lost_ms = 0;
+    progress->joined = true; /* nothing of it counts before its first word says so */
+    progress->blank_ms = 0;
     progress_compare(progress, last, 0);
 }
 

@@ -35,6 +35,9 @@ struct progress {
     uint64_t last_ack_ms;     /* when the newest answer arrived */
     uint64_t lease_ms;        /* our clock at sending the newest push it answered; 0 = none in this term */
     uint64_t lost_ms;         /* when the connection was last lost; 0 = never in this term */
+    bool joined;              /* it counts in majorities, by its newest word (join.c) */
+    uint64_t blank_ms;        /* when we learned that it does not; 0 = not in this term ... */
+    dl_index_t blank_last;    /* ... and the end of our log at that time */
     struct {
         dl_index_t last;
         uint32_t bytes;

@@ -42,7 +42,9 @@ void push_advance_commit(struct dl_core *core)
 {
     uint64_t match[DL_PEERS_MAX];
     for (uint32_t i = 0; i < core->opts.members.count; i++)
-        match[i] = (int)i == core->self_slot ? core->persisted : core->progress[i].match;
+        match[i] = (int)i == core->self_slot  ? core->persisted
+                   : core->progress[i].joined ? core->progress[i].match
+                                              : 0;
     dl_index_t index = members_reached(&core->opts.members, match);
     if (index > core->commit && trail_term(&core->trail, index) == core->hard.term)
         core->commit = index;
@@ -54,8 +56,20 @@ bool push_quorum_alive(const struct dl_core *core)
 {
     uint64_t heard_ms[DL_PEERS_MAX];
     for (uint32_t i = 0; i < core->opts.members.count; i++)
-        heard_ms[i] = (int)i == core->self_slot ? core->now_ms : core->progress[i].last_ack_ms;
+        heard_ms[i] = (int)i == core->self_slot  ? core->now_ms
+                      : core->progress[i].joined ? core->progress[i].last_ack_ms
+                                                 : 0;
     return members_reached(&core->opts.members, heard_ms) + core->opts.election_max_ms > core->now_ms;
+}
+
+uint64_t push_confirmed_ms(const struct dl_core *core, uint64_t now_ms)
+{
+    uint64_t sent_ms[DL_PEERS_MAX];
+    for (uint32_t i = 0; i < core->opts.members.count; i++)
+        sent_ms[i] = (int)i == core->self_slot  ? now_ms
+                     : core->progress[i].joined ? core->progress[i].lease_ms
+                                                : 0;
+    return members_reached(&core->opts.members, sent_ms);
 }
 
 /* A peer that answered the push sent at t was loyal to us for election_min_ms from some moment after t. */
@@ -63,12 +77,9 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
 {
     if (core->role != DL_LEADER || core->commit < core->term_start)
         return false;
-    uint64_t sent_ms[DL_PEERS_MAX];
-    for (uint32_t i = 0; i < core->opts.members.count; i++)
-        sent_ms[i] = (int)i == core->self_slot ? now_ms : core->progress[i].lease_ms;
     uint64_t margin_ms =
         core->opts.election_min_ms / 8 + 1; /* clocks may run that much apart within one lease */
-    uint64_t since_ms = members_reached(&core->opts.members, sent_ms);
+    uint64_t since_ms = push_confirmed_ms(core, now_ms);
     return since_ms > core->handover.void_until_ms &&
            since_ms + core->opts.election_min_ms > now_ms + margin_ms;
 }
@@ -121,6 +132,9 @@ void push_on_reply(struct dl_core *core, const struct dl_event *event)
     if (msg->sent_ms > core->now_ms || msg->last_index > core->trail.last || msg->match > msg->last_index)
         return; /* cannot be */
     struct progress *progress = progress_of(core, msg->from);
+    join_on_word(core, progress, msg->joined);
+    if (msg->sent_ms <= progress->blank_ms)
+        return; /* of its former life, or of before we knew */
     progress->last_ack_ms = core->now_ms;
     if (msg->sent_ms > progress->lease_ms && msg->sent_ms > progress->lost_ms)
         progress->lease_ms = msg->sent_ms;
@@ -136,7 +150,9 @@ void push_on_unsent(struct dl_core *core, dl_peer_t peer)
     struct progress *progress = progress_of(core, peer);
     if (progress == NULL)
         return;
-    if (!progress->comparing)
+    if (!progress->joined) /* it may have lost what it had again */
+        progress->match = progress->seen = 0;
+    if (!progress->comparing || !progress->joined)
         progress_compare(progress, progress->match, probe_floor(core, progress));
     progress->probe_due = false; /* the connection is gone: the next heartbeat will see */
     /* Whoever ended it, the peer may see a reset, take it for our death and be loyal no longer. What it
@@ -174,6 +190,7 @@ static void say_push(struct dl_core *core, uint32_t slot, enum dl_push push, dl_
     msg->prev_term = trail_term(&core->trail, prev);
     msg->commit = core->commit;
     msg->sent_ms = core->now_ms;
+    msg->admit = push == DL_PUSH_COMMIT && join_may_admit(core, slot);
 }
 
 static void flush_peer(struct dl_core *core, uint32_t slot)
@@ -257,6 +274,7 @@ bool dl_core_peer_view(const struct dl_core *core, dl_peer_t peer, struct dl_pee
         .inflight_entries = self ? 0 : (uint32_t)progress_inflight(progress),
         .inflight_bytes = self ? 0 : (uint32_t)progress->inflight_bytes,
         .comparing = !self && progress->comparing,
+        .joined = self || progress->joined,
     };
     return true;
 }

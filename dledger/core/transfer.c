@@ -48,7 +48,7 @@ static dl_peer_t most_advanced(const struct dl_core *core)
     dl_peer_t best = DL_NOBODY;
     dl_index_t best_match = 0;
     for (int i = 0; i < (int)members->count; i++) {
-        if (i == core->self_slot || !members->voter[i] || !answers(core, i))
+        if (i == core->self_slot || !members->voter[i] || !core->progress[i].joined || !answers(core, i))
             continue;
         if (best == DL_NOBODY || core->progress[i].match > best_match) {
             best = members->id[i];
@@ -58,12 +58,17 @@ static dl_peer_t most_advanced(const struct dl_core *core)
     return best;
 }
 
+static bool has_joined(const struct dl_core *core, dl_peer_t peer)
+{
+    return core->progress[members_slot(&core->opts.members, peer)].joined;
+}
+
 void transfer_on_request(struct dl_core *core, dl_peer_t peer)
 {
     if (core->role == DL_LEADER && peer == DL_NOBODY)
         peer = most_advanced(core);
     bool possible = core->role == DL_LEADER && peer != core->opts.self &&
-                    members_is_voter(&core->opts.members, peer) &&
+                    members_is_voter(&core->opts.members, peer) && has_joined(core, peer) &&
                     (core->handover.target == DL_NOBODY || core->handover.target == peer);
     if (!possible)
         core->out->refused = true;
@@ -101,8 +106,8 @@ static bool is_fit(const struct dl_core *core, dl_peer_t peer)
 {
     int slot = members_slot(&core->opts.members, peer);
     const struct progress *progress = &core->progress[slot];
-    return dl_core_lease_valid(core, core->now_ms) && answers(core, slot) && !progress->comparing &&
-           keeps_up(core, progress);
+    return dl_core_lease_valid(core, core->now_ms) && answers(core, slot) && progress->joined &&
+           !progress->comparing && keeps_up(core, progress);
 }
 
 static void yield_to_preferred(struct dl_core *core)
@@ -153,7 +158,7 @@ bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms)
 void transfer_on_timeout_now(struct dl_core *core, const struct dl_event *event)
 {
     const struct dl_msg *msg = event->msg;
-    if (core->is_voter && core->role == DL_FOLLOWER && core->leader == msg->from &&
+    if (join_has_vote(core) && core->role == DL_FOLLOWER && core->leader == msg->from &&
         core->hard.term == msg->term && core->hard.term < CORE_TERM_MAX &&
         !transfer_is_over(core, msg->sent_ms))
         vote_campaign(core, true, msg->sent_ms);

@@ -40,7 +40,13 @@ enum dl_kind {
 struct dl_hard {
     dl_term_t term;
     dl_peer_t vote; /* DL_NOBODY = none in this term */
+    bool joined;    /* counts in majorities; a new store does not yet, see join.c */
 };
+
+static inline bool dl_hard_equal(struct dl_hard a, struct dl_hard b)
+{
+    return a.term == b.term && a.vote == b.vote && a.joined == b.joined;
+}
 
 /* Who belongs to the group. Static in this version, but part of the state and given at start. */
 struct dl_members {
@@ -56,6 +62,8 @@ enum dl_msg_type {
         3, /* AppendEntries: compare (probe), append (entries) or commit (heartbeat), see enum dl_push */
     DL_MSG_PUSH_RSP = 4,
     DL_MSG_TIMEOUT_NOW = 5, /* leadership transfer: "stand for election at once" */
+    DL_MSG_HAVE_REQ = 6,    /* a replica that has not joined: "what do you have?" */
+    DL_MSG_HAVE_RSP = 7,
 };
 
 enum dl_push {
@@ -68,14 +76,16 @@ enum dl_push {
 struct dl_msg {
     enum dl_msg_type type;
     dl_peer_t from, to;
-    dl_term_t term; /* sender's current term; for a pre-vote request, and its granted answer, the term that
+    dl_term_t
+        term; /* sender's current term, 0 only in HAVE_*; for a pre-vote request, and its granted answer, the term that
                        the sender of the request would stand for */
 
     /* VOTE_REQ */
-    bool pre;              /* also in VOTE_RSP: answer to a pre-vote */
-    bool transfer;         /* the leader asked for this election: leases do not protect it */
-    dl_index_t last_index; /* VOTE_REQ: end of the candidate's log. PUSH_RSP: how far the follower's log is
-                              known to equal the leader's (>= match; maybe unsynced) */
+    bool pre;      /* also in VOTE_RSP: answer to a pre-vote */
+    bool transfer; /* the leader asked for this election: leases do not protect it */
+    /* VOTE_REQ: end of the candidate's log. HAVE_RSP: of the sender's. PUSH_RSP: how far the follower's log is
+     * known to equal the leader's (>= match; maybe unsynced). */
+    dl_index_t last_index;
     dl_term_t last_term;
 
     /* VOTE_RSP */
@@ -87,12 +97,15 @@ struct dl_msg {
     dl_term_t prev_term;
     dl_index_t first, last; /* APPEND: range of entries; the bytes travel beside the message */
     dl_index_t commit;      /* leader's commit index */
+    bool admit;             /* COMMIT: "you have joined, if you have all up to prev_index on disk" */
     /* Leader's monotonic clock at sending; echoed by PUSH_RSP; carries the lease.
      * TIMEOUT_NOW, and the VOTE_REQ (transfer) of the one so asked: when the hand-over ends by that clock.
-     * Who has heard the leader later than that knows that it is over. */
+     * Who has heard the leader later than that knows that it is over.
+     * HAVE_REQ: no time, but a number of the asking process's life; echoed by HAVE_RSP. */
     uint64_t sent_ms;
 
     /* PUSH_RSP */
+    bool joined;           /* the sender counts in majorities */
     bool success;          /* false: logs differ at prev_index; hint_* say where to try next */
     dl_index_t match;      /* success: everything up to here equals the leader's log AND is persisted */
     dl_index_t hint_index; /* failure: last index the follower could agree on (end of its run of hint_term) */

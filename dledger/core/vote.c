@@ -131,7 +131,7 @@ static void on_pre_request(struct dl_core *core, const struct dl_msg *msg, bool 
 void vote_on_request(struct dl_core *core, const struct dl_event *event)
 {
     const struct dl_msg *msg = event->msg;
-    if (!core->is_voter || !members_is_voter(&core->opts.members, msg->from))
+    if (!join_has_vote(core) || !members_is_voter(&core->opts.members, msg->from))
         return;
     /* Who has heard nothing yet from this leader (a restart, a new term) cannot tell that the attempt is over,
      * and must take it for so. */

@@ -43,6 +43,8 @@ void asking_hello(struct link *link)
     req.group = link->owner->group;
     req.from = link->owner->self;
     req.to = link->peer->id;
+    req.members = link->owner->members;
+    req.n_members = link->owner->count + 1;
     req.channel = link->channel == CONTROL ? LEDGERMQ__DLEDGER__CHANNEL__CHANNEL_CONTROL
                                            : LEDGERMQ__DLEDGER__CHANNEL__CHANNEL_DATA;
     ledgermq__dledger__replica__hello(ask(link), &req, NULL, NULL);
@@ -80,6 +82,22 @@ static void send_timeout_now(struct link *link, const struct dl_msg *msg, const 
     ledgermq__dledger__replica__timeout_now(ask(link), &req, NULL, NULL);
 }
 
+static void send_have_req(struct link *link, const struct dl_msg *msg, const struct dl_slice *slices,
+                          uint32_t count)
+{
+    (void)slices, (void)count;
+    wire_have_req req = wire_of_have_req(msg);
+    ledgermq__dledger__replica__have(ask(link), &req, NULL, NULL);
+}
+
+static void send_have_rsp(struct link *link, const struct dl_msg *msg, const struct dl_slice *slices,
+                          uint32_t count)
+{
+    (void)slices, (void)count;
+    wire_have_rsp rsp = wire_of_have_rsp(msg);
+    link_write(link, WIRE_RESPONSE, WIRE_HAVE, 0, &rsp.base, 0);
+}
+
 static void send_vote_rsp(struct link *link, const struct dl_msg *msg, const struct dl_slice *slices,
                           uint32_t count)
 {
@@ -106,6 +124,7 @@ static void transport_send(void *impl, const struct dl_msg *msg, const struct dl
     } table[] = {
         [DL_MSG_VOTE_REQ] = {true, send_vote_req},       [DL_MSG_VOTE_RSP] = {false, send_vote_rsp},
         [DL_MSG_PUSH_REQ] = {true, send_push_req},       [DL_MSG_PUSH_RSP] = {false, send_push_rsp},
+        [DL_MSG_HAVE_REQ] = {true, send_have_req},       [DL_MSG_HAVE_RSP] = {false, send_have_rsp},
         [DL_MSG_TIMEOUT_NOW] = {true, send_timeout_now},
     };
     ENSURE((size_t)msg->type < sizeof table / sizeof *table && table[msg->type].fn);

@@ -265,6 +265,17 @@ static int check_opts(const struct dl_peers_opts *o, uint16_t *port, struct err 
     return found ? 0 : err_set(err, ERR_INVALID, "self %u is not among the peers", o->self);
 }
 
+/* Their ids, ascending, for Hello. */
+static void fill_members(struct dl_peers *p, const struct dl_peers_opts *opts)
+{
+    for (uint32_t i = 0; i < opts->count; i++) {
+        uint32_t at = i;
+        for (; at > 0 && p->members[at - 1] > opts->peers[i].id; at--)
+            p->members[at] = p->members[at - 1];
+        p->members[at] = opts->peers[i].id;
+    }
+}
+
 int dl_peers_open(const struct dl_peers_opts *opts, struct dl_peers **out, struct dl_transport *transport,
                   struct err *err)
 {
@@ -307,6 +318,7 @@ int dl_peers_open(const struct dl_peers_opts *opts, struct dl_peers **out, struc
         timer_init(&peer->retry, p->loop, on_retry, peer);
         timer_start(&peer->retry, 0);
     }
+    fill_members(p, opts);
     asking_fill_transport(p, transport);
     *out = p;
     return 0;

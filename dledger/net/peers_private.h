@@ -68,6 +68,7 @@ struct dl_peers {
     struct dl_transport_hooks hooks;
     struct peer peers[DL_PEERS_MAX]; /* all but self */
     uint32_t count;
+    uint32_t members[DL_PEERS_MAX]; /* ids of all, self too, ascending */
     struct link *links;
     uint32_t serial;
     struct timer ping;

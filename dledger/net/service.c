@@ -24,6 +24,12 @@ static void answer(const ProtobufCMessage *msg, void *arg)
     link_write(p->at, WIRE_RESPONSE, p->frame->method, p->frame->call, msg, 0);
 }
 
+static bool same_members(const struct dl_peers *p, const wire_hello_req *in)
+{
+    return in->n_members == p->count + 1 &&
+           memcmp(in->members, p->members, in->n_members * sizeof(p->members[0])) == 0;
+}
+
 static const char *hello_fault(const struct dl_peers *p, const wire_hello_req *in)
 {
     if (in->format != WIRE_FORMAT)
@@ -34,6 +40,8 @@ static const char *hello_fault(const struct dl_peers *p, const wire_hello_req *i
         return "meant for another replica";
     if (in->from == p->self)
         return "this is my own id";
+    if (!same_members(p, in))
+        return "another list of peers";
     if (in->channel != LEDGERMQ__DLEDGER__CHANNEL__CHANNEL_CONTROL &&
         in->channel != LEDGERMQ__DLEDGER__CHANNEL__CHANNEL_DATA)
         return "unknown channel";
@@ -110,6 +118,15 @@ static void serve_timeout_now(service_t *s, const wire_timeout_now_req *in,
     p->hooks.on_message(p->hooks.arg, &msg, NULL, 0, 0);
 }
 
+static void serve_have(service_t *s, const wire_have_req *in, Ledgermq__Dledger__HaveResponse_Closure closure,
+                       void *closure_data)
+{
+    (void)closure, (void)closure_data; /* answered by send */
+    struct dl_peers *p = peers_of(s);
+    struct dl_msg msg = wire_have_req_msg(in, p->at->peer->id, p->self);
+    p->hooks.on_message(p->hooks.arg, &msg, NULL, 0, 0);
+}
+
 static void serve_relay(service_t *s, const wire_relay_req *in,
                         Ledgermq__Dledger__RelayResponse_Closure closure, void *closure_data)
 {
@@ -169,6 +186,12 @@ static void on_vote_answer(struct dl_peers *p, const ProtobufCMessage *msg)
     p->hooks.on_message(p->hooks.arg, &m, NULL, 0, 0);
 }
 
+static void on_have_answer(struct dl_peers *p, const ProtobufCMessage *msg)
+{
+    struct dl_msg m = wire_have_rsp_msg((const wire_have_rsp *)msg, p->at->peer->id, p->self);
+    p->hooks.on_message(p->hooks.arg, &m, NULL, 0, 0);
+}
+
 static void on_push_answer(struct dl_peers *p, const ProtobufCMessage *msg)
 {
     struct dl_msg m;
@@ -188,10 +211,8 @@ static void on_relay_answer(struct dl_peers *p, const ProtobufCMessage *msg)
 static void on_answer(void *arg, uint32_t method, const ProtobufCMessage *msg)
 {
     static void (*const table[WIRE_METHODS])(struct dl_peers * p, const ProtobufCMessage *msg) = {
-        [WIRE_HELLO] = on_hello_answer,
-        [WIRE_VOTE] = on_vote_answer,
-        [WIRE_PUSH] = on_push_answer,
-        [WIRE_RELAY] = on_relay_answer,
+        [WIRE_HELLO] = on_hello_answer, [WIRE_VOTE] = on_vote_answer, [WIRE_PUSH] = on_push_answer,
+        [WIRE_RELAY] = on_relay_answer, [WIRE_HAVE] = on_have_answer,
     };
     if (table[method]) /* a ping's answer has done its work by being read */
         table[method](arg, msg);

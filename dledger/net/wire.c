@@ -36,7 +36,8 @@ static void arena_free(void *data, void *p)
 
 void wire_check_methods(void)
 {
-    static const char *const names[WIRE_METHODS] = {"Hello", "Ping", "Vote", "Push", "TimeoutNow", "Relay"};
+    static const char *const names[WIRE_METHODS] = {"Hello",      "Ping",  "Vote", "Push",
+                                                    "TimeoutNow", "Relay", "Have"};
     ENSURE(ledgermq__dledger__replica__descriptor.n_methods == WIRE_METHODS);
     for (uint32_t i = 0; i < WIRE_METHODS; i++)
         ENSURE(strcmp(ledgermq__dledger__replica__descriptor.methods[i].name, names[i]) == 0);
@@ -143,6 +144,23 @@ wire_timeout_now_req wire_of_timeout_now(const struct dl_msg *m)
     return w;
 }
 
+wire_have_req wire_of_have_req(const struct dl_msg *m)
+{
+    wire_have_req w = LEDGERMQ__DLEDGER__HAVE_REQUEST__INIT;
+    w.term = m->term;
+    w.life = m->sent_ms;
+    return w;
+}
+
+wire_have_rsp wire_of_have_rsp(const struct dl_msg *m)
+{
+    wire_have_rsp w = LEDGERMQ__DLEDGER__HAVE_RESPONSE__INIT;
+    w.term = m->term;
+    w.life = m->sent_ms;
+    w.last_index = m->last_index;
+    return w;
+}
+
 wire_vote_rsp wire_of_vote_rsp(const struct dl_msg *m)
 {
     wire_vote_rsp w = LEDGERMQ__DLEDGER__VOTE_RESPONSE__INIT;
@@ -161,6 +179,7 @@ wire_push_req wire_of_push_req(const struct dl_msg *m)
     w.prev_term = m->prev_term;
     w.commit = m->commit;
     w.sent_ms = m->sent_ms;
+    w.admit = m->admit;
     if (m->push == DL_PUSH_APPEND) {
         w.first = m->first;
         w.last = m->last;
@@ -173,6 +192,7 @@ wire_push_rsp wire_of_push_rsp(const struct dl_msg *m)
     wire_push_rsp w = LEDGERMQ__DLEDGER__PUSH_RESPONSE__INIT;
     w.term = m->term;
     w.kind = (Ledgermq__Dledger__PushKind)m->push;
+    w.joined = m->joined;
     w.success = m->success;
     w.match = m->match;
     w.hint_index = m->hint_index;
@@ -211,6 +231,22 @@ struct dl_msg wire_timeout_now_msg(const wire_timeout_now_req *w, dl_peer_t from
         .type = DL_MSG_TIMEOUT_NOW, .from = from, .to = to, .term = w->term, .sent_ms = w->sent_ms};
 }
 
+struct dl_msg wire_have_req_msg(const wire_have_req *w, dl_peer_t from, dl_peer_t to)
+{
+    return (struct dl_msg){
+        .type = DL_MSG_HAVE_REQ, .from = from, .to = to, .term = w->term, .sent_ms = w->life};
+}
+
+struct dl_msg wire_have_rsp_msg(const wire_have_rsp *w, dl_peer_t from, dl_peer_t to)
+{
+    return (struct dl_msg){.type = DL_MSG_HAVE_RSP,
+                           .from = from,
+                           .to = to,
+                           .term = w->term,
+                           .sent_ms = w->life,
+                           .last_index = w->last_index};
+}
+
 static bool push_kind_known(Ledgermq__Dledger__PushKind kind)
 {
     return kind == LEDGERMQ__DLEDGER__PUSH_KIND__PUSH_COMMIT ||
@@ -241,7 +277,8 @@ int wire_push_req_msg(const wire_push_req *w, uint32_t attached_len, dl_peer_t f
                            .first = append ? w->first : 0,
                            .last = append ? w->last : 0,
                            .commit = w->commit,
-                           .sent_ms = w->sent_ms};
+                           .sent_ms = w->sent_ms,
+                           .admit = w->admit};
     return 0;
 }
 
@@ -255,6 +292,7 @@ int wire_push_rsp_msg(const wire_push_rsp *w, dl_peer_t from, dl_peer_t to, stru
                            .to = to,
                            .term = w->term,
                            .push = (enum dl_push)w->kind,
+                           .joined = w->joined,
                            .success = w->success,
                            .match = w->match,
                            .hint_index = w->hint_index,

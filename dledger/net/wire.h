@@ -7,7 +7,7 @@
  *   4   1  kind: 1 request, 2 response
  *   5   1  method: index in service Replica of proto/dledger.proto
  *   6   2  zero
- *   8   4  call id; 0 for requests that nobody correlates (Vote, Push, TimeoutNow, Ping) and their answers
+ *   8   4  call id; 0 for requests that nobody correlates (Vote, Push, TimeoutNow, Ping, Have) and their answers
  *   12  4  length of the header, at most WIRE_HEADER_MAX
  *   16  .. header: the method's protobuf message
  *   ..  .. attachment: the rest of the frame (record bytes of a push, a relayed client frame)
@@ -22,7 +22,7 @@
 #include "dledger/core/types.h"
 #include "proto/dledger.pb-c.h"
 
-#define WIRE_FORMAT     1u /* of this file; a replica that says another number in Hello is refused */
+#define WIRE_FORMAT     2u /* of this file; a replica that says another number in Hello is refused */
 #define WIRE_HEAD       16u
 #define WIRE_HEADER_MAX 1024u
 #define WIRE_FRAME_MAX   \
@@ -33,7 +33,16 @@
 enum wire_kind { WIRE_REQUEST = 1, WIRE_RESPONSE = 2 };
 
 /* Places of the methods in the service; wire_check_methods compares them with the generated names. */
-enum wire_method { WIRE_HELLO, WIRE_PING, WIRE_VOTE, WIRE_PUSH, WIRE_TIMEOUT_NOW, WIRE_RELAY, WIRE_METHODS };
+enum wire_method {
+    WIRE_HELLO,
+    WIRE_PING,
+    WIRE_VOTE,
+    WIRE_PUSH,
+    WIRE_TIMEOUT_NOW,
+    WIRE_RELAY,
+    WIRE_HAVE,
+    WIRE_METHODS
+};
 
 /* A frame taken apart; pointers into it. */
 struct wire_frame {
@@ -75,6 +84,8 @@ typedef Ledgermq__Dledger__VoteResponse wire_vote_rsp;
 typedef Ledgermq__Dledger__PushRequest wire_push_req;
 typedef Ledgermq__Dledger__PushResponse wire_push_rsp;
 typedef Ledgermq__Dledger__TimeoutNowRequest wire_timeout_now_req;
+typedef Ledgermq__Dledger__HaveRequest wire_have_req;
+typedef Ledgermq__Dledger__HaveResponse wire_have_rsp;
 typedef Ledgermq__Dledger__RelayRequest wire_relay_req;
 typedef Ledgermq__Dledger__RelayResponse wire_relay_rsp;
 
@@ -84,6 +95,8 @@ wire_vote_rsp wire_of_vote_rsp(const struct dl_msg *m);
 wire_push_req wire_of_push_req(const struct dl_msg *m);
 wire_push_rsp wire_of_push_rsp(const struct dl_msg *m);
 wire_timeout_now_req wire_of_timeout_now(const struct dl_msg *m);
+wire_have_req wire_of_have_req(const struct dl_msg *m);
+wire_have_rsp wire_of_have_rsp(const struct dl_msg *m);
 
 /* Message -> struct dl_msg; `from` and `to` are those of the connection. The push forms return ERR_MALFORMED
  * for an unknown kind, an APPEND without records, with records that are too many or do not follow prev_index,
@@ -91,6 +104,8 @@ wire_timeout_now_req wire_of_timeout_now(const struct dl_msg *m);
 struct dl_msg wire_vote_req_msg(const wire_vote_req *w, dl_peer_t from, dl_peer_t to);
 struct dl_msg wire_vote_rsp_msg(const wire_vote_rsp *w, dl_peer_t from, dl_peer_t to);
 struct dl_msg wire_timeout_now_msg(const wire_timeout_now_req *w, dl_peer_t from, dl_peer_t to);
+struct dl_msg wire_have_req_msg(const wire_have_req *w, dl_peer_t from, dl_peer_t to);
+struct dl_msg wire_have_rsp_msg(const wire_have_rsp *w, dl_peer_t from, dl_peer_t to);
 int wire_push_req_msg(const wire_push_req *w, uint32_t attached_len, dl_peer_t from, dl_peer_t to,
                       struct dl_msg *out, struct err *err) MUSTCHECK;
 int wire_push_rsp_msg(const wire_push_rsp *w, dl_peer_t from, dl_peer_t to, struct dl_msg *out,

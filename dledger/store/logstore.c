@@ -450,8 +450,11 @@ static int check_opts(const struct dl_store_opts *opts, struct err *err)
     size_t len = strlen(opts->group);
     if (len == 0 || len > SEGMENT_GROUP_MAX)
         return err_set(err, ERR_INVALID, "the group's name must have 1..%u bytes", SEGMENT_GROUP_MAX);
-    if (opts->self == DL_NOBODY)
-        return err_set(err, ERR_INVALID, "a replica needs an id");
+    bool listed = false;
+    for (uint32_t i = 0; i < opts->members.count && i < DL_PEERS_MAX; i++)
+        listed = listed || opts->members.id[i] == opts->self;
+    if (opts->self == DL_NOBODY || opts->members.count > DL_PEERS_MAX || !listed)
+        return err_set(err, ERR_INVALID, "a replica needs an id, and must be one of its group's");
     if (opts->segment_bytes < SEGMENT_BYTES_MIN || opts->segment_bytes > SEGMENT_BYTES_MAX)
         return err_set(err, ERR_INVALID, "segment size %" PRIu64 " is not within %u..%u", opts->segment_bytes,
                        SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);

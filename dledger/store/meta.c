@@ -6,18 +6,21 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 
 #include "common/bytes.h"
 #include "common/crc.h"
 #include "common/log.h"
 
-#define SLOT_MAGIC    "LMHARD\0\0"
-#define CUT_MAGIC     "LMCUT\0\0\0"
-#define OFF_CRC       4092
-#define OFF_GROUP_LEN 56
-#define OFF_GROUP     58
-#define OFF_CUT_BLOCK (2 * META_BLOCK_BYTES)
-#define META_PATH_NEW "hard.new"
+#define SLOT_MAGIC       "LMHARD\0\0"
+#define CUT_MAGIC        "LMCUT\0\0\0"
+#define OFF_CRC          4092
+#define OFF_GROUP_LEN    56
+#define OFF_GROUP        58
+#define OFF_MEMBERS      188
+#define OFF_CUT_BLOCK    (2 * META_BLOCK_BYTES)
+#define META_PATH_NEW    "hard.new"
+#define MEMBERS_TEXT_MAX (12 * DL_PEERS_MAX)
 
 static bool block_good(const uint8_t *block, const char *magic)
 {
@@ -34,10 +37,14 @@ static void slot_encode(uint8_t out[META_BLOCK_BYTES], const struct meta_slot *s
     put_le64(out + 16, slot->sequence);
     put_le64(out + 24, slot->hard.term);
     put_le32(out + 32, slot->hard.vote);
+    put_le32(out + 36, slot->hard.joined);
     put_le64(out + 40, slot->commit);
     put_le64(out + 48, slot->commit_end);
     out[OFF_GROUP_LEN] = (uint8_t)group_len;
     memcpy(out + OFF_GROUP, slot->group, group_len);
+    put_le32(out + OFF_MEMBERS, slot->members.count);
+    for (uint32_t i = 0; i < slot->members.count; i++)
+        put_le32(out + OFF_MEMBERS + 4 + 4 * i, slot->members.id[i]);
     put_le32(out + OFF_CRC, crc32c(0, out, OFF_CRC));
 }
 
@@ -51,10 +58,18 @@ int meta_slot_decode(const uint8_t in[META_BLOCK_BYTES], struct meta_slot *slot)
     if (!str_copy((struct str){(const char *)in + OFF_GROUP, in[OFF_GROUP_LEN]}, slot->group,
                   sizeof(slot->group)))
         return ERR_DAMAGED;
+    slot->members.count = get_le32(in + OFF_MEMBERS);
+    if (slot->members.count == 0 || slot->members.count > DL_PEERS_MAX)
+        return ERR_DAMAGED;
+    for (uint32_t i = 0; i < slot->members.count; i++) {
+        slot->members.id[i] = get_le32(in + OFF_MEMBERS + 4 + 4 * i);
+        slot->members.voter[i] = true;
+    }
     slot->self = get_le32(in + 12);
     slot->sequence = get_le64(in + 16);
     slot->hard.term = get_le64(in + 24);
     slot->hard.vote = get_le32(in + 32);
+    slot->hard.joined = get_le32(in + 36) != 0;
     slot->commit = get_le64(in + 40);
     slot->commit_end = get_le64(in + 48);
     return 0;
@@ -138,7 +153,33 @@ static int meta_make(struct meta *m, struct err *err)
     return 0;
 }
 
-static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct err *err)
+/* "n0,n1,n2" */
+static void members_text(const struct dl_members *members, char *out, size_t size)
+{
+    size_t len = 0;
+    out[0] = 0;
+    for (uint32_t i = 0; i < members->count && len < size; i++)
+        len += (size_t)snprintf(out + len, size - len, "%sn%u", i > 0 ? "," : "", members->id[i] - 1);
+}
+
+/* Whoever starts with another list of replicas than the group's counts other majorities. */
+static int check_members(struct meta *m, const struct dl_members *members, struct err *err)
+{
+    const struct dl_members *own = &m->slot.members;
+    char ours[MEMBERS_TEXT_MAX], theirs[MEMBERS_TEXT_MAX];
+    bool same = own->count == members->count;
+    for (uint32_t i = 0; same && i < own->count; i++)
+        same = own->id[i] == members->id[i];
+    if (same)
+        return 0;
+    members_text(own, ours, sizeof(ours));
+    members_text(members, theirs, sizeof(theirs));
+    return err_set(err, ERR_FOREIGN, "%s/" META_PATH ": belongs to a group of %s, but dLegerPeers names %s",
+                   m->disk->root, ours, theirs);
+}
+
+static int meta_load(struct meta *m, const char *group, dl_peer_t self, const struct dl_members *members,
+                     struct err *err)
 {
     uint8_t blocks[2][META_BLOCK_BYTES];
     struct meta_slot slot[2];
@@ -173,6 +214,9 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
     if (m->slot.self != self)
         return err_set(err, ERR_FOREIGN, "%s/" META_PATH ": belongs to replica n%u, not n%u", m->disk->root,
                        m->slot.self - 1, self - 1);
+    rc = check_members(m, members, err);
+    if (rc != 0)
+        return rc;
     if (state[1 - m->newest] != 0)
         LOG_WARN("slot repaired", "file=%s/" META_PATH " offset=%u", m->disk->root,
                  (1 - m->newest) * META_BLOCK_BYTES);
@@ -184,8 +228,8 @@ static int meta_load(struct meta *m, const char *group, dl_peer_t self, struct e
     return 0;
 }
 
-int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t self, bool fresh,
-              struct err *err)
+int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t self,
+              const struct dl_members *members, bool fresh, struct err *err)
 {
     ENSURE(strlen(group) <= META_GROUP_MAX);
     memset(m, 0, sizeof(*m));
@@ -197,11 +241,12 @@ int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t se
     if (m->fd == -ENOENT) {
         m->slot.self = self;
         strcpy(m->slot.group, group);
+        m->slot.members = *members;
         return meta_make(m, err);
     }
     if (m->fd < 0)
         return io_err(m, "open", m->fd, err);
-    return meta_load(m, group, self, err);
+    return meta_load(m, group, self, members, err);
 }
 
 void meta_close(struct meta *m)

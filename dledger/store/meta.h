@@ -3,17 +3,20 @@
  *
  *   slot 0 at 0, slot 1 at 4096:
  *   0     8     magic "LMHARD\0\0"
- *   8     4     format version (1)
+ *   8     4     format version (2)
  *   12    4     replica (peer id)
  *   16    8     sequence: the good slot with the higher one counts
  *   24    8     term
  *   32    4     vote (0 = none)
- *   36    4     zero
+ *   36    4     1: it counts in majorities (dledger/core/join.c), 0: not yet
  *   40    8     an index known to be committed and durable here (0 = none)
  *   48    8     position behind that entry
  *   56    2     length of the group's name
  *   58    128   the group's name, zero-filled
- *   186   ..    zero
+ *   186   2     zero
+ *   188   4     number of the group's replicas, 1..9
+ *   192   36    their ids, ascending, zero-filled
+ *   228   ..    zero
  *   4092  4     CRC32C over bytes 0..4091
  *
  *   cut intent at 8192 (all zero: none):
@@ -47,7 +50,7 @@
 
 #define META_PATH        "hard"
 #define META_BLOCK_BYTES 4096u
-#define META_VERSION     1u
+#define META_VERSION     2u
 #define META_GROUP_MAX   128u
 
 struct meta_slot {
@@ -57,6 +60,7 @@ struct meta_slot {
     dl_index_t commit;
     dl_pos_t commit_end;
     char group[META_GROUP_MAX + 1];
+    struct dl_members members; /* all voters in this version; only the ids are stored */
 };
 
 struct meta_cut {
@@ -77,10 +81,11 @@ int meta_slot_decode(const uint8_t in[META_BLOCK_BYTES], struct meta_slot *slot)
 /* True when the block holds a good intent. */
 bool meta_cut_decode(const uint8_t in[META_BLOCK_BYTES], struct meta_cut *cut);
 
-/* Open the file, or make it when it is missing and `fresh` (no log exists). Repairs a single bad slot.
- * ERR_DAMAGED, ERR_VERSION, ERR_FOREIGN, ERR_IO... with the file's name. */
-int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t self, bool fresh,
-              struct err *err) MUSTCHECK;
+/* Open the file, or make it when it is missing and `fresh` (no log exists). Repairs a single bad slot. A file of
+ * another group, another replica or other members is ERR_FOREIGN. ERR_DAMAGED, ERR_VERSION, ERR_IO... with the
+ * file's name. */
+int meta_open(struct meta *m, struct disk *disk, const char *group, dl_peer_t self,
+              const struct dl_members *members, bool fresh, struct err *err) MUSTCHECK;
 void meta_close(struct meta *m);
 
 /* Write the older slot and sync: 0 or -errno. Blocks. */

@@ -416,7 +416,8 @@ static int check_hard(struct dl_store *s, struct err *err)
     /* Entries of a term may become durable before the term itself does; nothing was said in that term
      * then. */
     if (hard.term < last_term) {
-        hard = (struct dl_hard){last_term, DL_NOBODY};
+        hard.term = last_term;
+        hard.vote = DL_NOBODY;
         int rc = meta_save(&s->meta, hard, s->meta.slot.commit, s->meta.slot.commit_end);
         if (rc == 0)
             rc = meta_mirror(&s->meta);
@@ -434,7 +435,7 @@ int recovery_run(struct dl_store *s, struct err *err)
     struct listing l = {.s = s};
     int rc = prepare_dir(s, &l, err);
     if (rc == 0)
-        rc = meta_open(&s->meta, s->disk, s->group, s->opts.self, l.seg_count == 0, err);
+        rc = meta_open(&s->meta, s->disk, s->group, s->opts.self, &s->opts.members, l.seg_count == 0, err);
     if (rc == 0)
         rc = finish_cut(s, &l, err);
     if (rc == 0 && l.seg_count > 0)

@@ -64,11 +64,12 @@ static inline uint32_t dl_entry_body_len(const struct dl_entry *e)
 }
 
 struct dl_store_opts {
-    struct disk *disk;      /* must outlive the store */
-    const char *group;      /* dLegerGroup; a directory of another group is refused (ERR_FOREIGN) */
-    dl_peer_t self;         /* a directory of another replica is refused (ERR_FOREIGN) */
-    uint64_t seed;          /* for numbers in segment heads that no client may guess: entropy of its own */
-    uint64_t segment_bytes; /* 64 MiB; 64 KiB at least (tests) */
+    struct disk *disk;         /* must outlive the store */
+    const char *group;         /* dLegerGroup; a directory of another group is refused (ERR_FOREIGN) */
+    dl_peer_t self;            /* a directory of another replica is refused (ERR_FOREIGN) */
+    struct dl_members members; /* contains self; a directory of other members is refused (ERR_FOREIGN) */
+    uint64_t seed;             /* for numbers in segment heads that no client may guess: entropy of its own */
+    uint64_t segment_bytes;    /* 64 MiB; 64 KiB at least (tests) */
     /* 8 MiB: newest records kept in memory; what is not yet applied is kept always. */
     uint64_t cache_bytes;
     struct worker *flush, *meta, *read;

@@ -66,6 +66,7 @@ int storekit_open(struct storekit *k)
     struct dl_store_opts opts = {.disk = fakedisk_disk(k->fake),
                                  .group = k->group,
                                  .self = k->self,
+                                 .members = k->members,
                                  .seed = ++k->seed,
                                  .segment_bytes = k->segment_bytes,
                                  .cache_bytes = k->cache_bytes,
@@ -76,8 +77,10 @@ int storekit_open(struct storekit *k)
                                  .on_hard = on_hard,
                                  .on_disk_failure = on_disk_failure,
                                  .arg = k};
+    if (opts.members.count == 0)
+        opts.members = (struct dl_members){1, {k->self}, {true}};
     k->persisted = k->persisted_term = 0;
-    k->hard = (struct dl_hard){0, 0};
+    k->hard = (struct dl_hard){0};
     k->failures = 0;
     k->err.text[0] = '\0';
     return dl_store_open(&opts, &k->s, &k->err);

@@ -14,6 +14,7 @@ struct storekit {
     struct dl_store *s; /* NULL: not open */
     const char *group;
     dl_peer_t self;
+    struct dl_members members;                 /* none: self alone */
     uint64_t segment_bytes, cache_bytes, seed; /* seed: another one at each open */
     dl_index_t persisted;                      /* as reported */
     dl_term_t persisted_term;

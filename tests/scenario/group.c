@@ -194,8 +194,7 @@ static void transmit(struct group *g, struct packet packet)
 
 static bool hard_is_durable(const struct replica *r)
 {
-    return r->durable.hard.term == r->hard.term && r->durable.hard.vote == r->hard.vote &&
-           !r->hard_unreported;
+    return dl_hard_equal(r->durable.hard, r->hard) && !r->hard_unreported;
 }
 
 static void send_out(struct group *g, struct replica *r, struct packet packet)
@@ -353,8 +352,10 @@ struct group *group_new(const struct group_opts *opts)
         g->members.id[i] = g->replicas[i].id = i + 1;
         g->members.voter[i] = i < opts->voters;
     }
-    for (uint32_t i = 0; i < g->members.count; i++)
+    for (uint32_t i = 0; i < g->members.count; i++) {
+        g->replicas[i].durable.hard.joined = true;
         start(g, &g->replicas[i]);
+    }
     return g;
 }
 
@@ -534,6 +535,12 @@ static void describe(const struct dl_msg *m, char *line, size_t size)
         break;
     case DL_MSG_TIMEOUT_NOW:
         snprintf(line, size, "stand for election now");
+        break;
+    case DL_MSG_HAVE_REQ:
+        snprintf(line, size, "what do you have?");
+        break;
+    case DL_MSG_HAVE_RSP:
+        snprintf(line, size, "log up to %llu", (unsigned long long)m->last_index);
         break;
     }
 }

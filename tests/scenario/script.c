@@ -109,7 +109,8 @@ static void do_log(struct script *s)
         count++;
     }
     struct dl_hard hard = {.term = option(s, "term", count > 0 ? terms[count - 1] : 0),
-                           .vote = (dl_peer_t)option(s, "vote", DL_NOBODY)};
+                           .vote = (dl_peer_t)option(s, "vote", DL_NOBODY),
+                           .joined = true};
     group_set_log(s->group, peer(s, 1), terms, count, hard, option(s, "commit", 0));
 }
 

@@ -44,6 +44,7 @@ struct queue_row {
 
 struct replica_row {
     dl_index_t persisted, commit, last, applied;
+    dl_index_t had;       /* reported durable before a disk was lost: a leader may learn of it only later */
     dl_index_t recovered; /* committed entries up to here were found whole by a recovery */
     dl_term_t persisted_term, leads;
     dl_term_t durable_term; /* on the medium in this life, as last looked */
@@ -268,7 +269,7 @@ static bool has_durable(struct checks *c, struct replica *r, dl_index_t index, d
     bool same;
 
     if (row_of(c, r)->persisted < index)
-        return false;
+        return index <= row_of(c, r)->had;
     if (!replica_alive(r) || dl_store_entry(replica_store(r), index, &e) != 0)
         return true;
     same = e.term == term;
@@ -362,6 +363,20 @@ void checks_on_crash(struct checks *c, struct replica *r, double keep)
 {
     row_of(c, r)->power_lost = keep < 1.0;
     (void)durable_hard(c, r);
+}
+
+/* What it had, and had said to have, is not there any more, save in what others know of it. */
+void checks_on_disk_lost(struct checks *c, struct replica *r)
+{
+    struct replica_row *row = row_of(c, r);
+
+    *row = (struct replica_row){.turns = row->turns,
+                                .had = row->persisted > row->had ? row->persisted : row->had};
+}
+
+bool checks_has_joined(struct checks *c, struct replica *r)
+{
+    return durable_hard(c, r).joined;
 }
 
 /* The committed entries among those it had reported durable are there after the crash, each of them. Those

@@ -32,6 +32,9 @@ void checks_on_apply(struct checks *c, struct replica *r, const struct dl_entry 
 void checks_on_changed(struct checks *c, struct replica *r, const struct dl_node_status *status);
 void checks_after_turn(struct checks *c, struct replica *r);
 void checks_on_crash(struct checks *c, struct replica *r, double keep);
+void checks_on_disk_lost(struct checks *c, struct replica *r);
+/* On its medium it counts in majorities. A lost disk is borne while those that do not are few enough. */
+bool checks_has_joined(struct checks *c, struct replica *r);
 void checks_on_recovered(struct checks *c, struct replica *r, const struct dl_store_view *log);
 
 /* From clients: a message is known by its number, which is in its body. */

@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 
+#include "tests/sim/checks.h"
 #include "tests/sim/network.h"
 #include "tests/sim/replica.h"
 
@@ -161,6 +162,20 @@ static void hang_disk(struct world *w)
     replica_hang_disk(victim(w), rng_chance(&w->rng, 0.5), rng_between(&w->rng, 100 * MS, HANG_MAX_US));
 }
 
+/* Fewer than half may be without what they had, counted until they have joined again. */
+static void lose_disk(struct world *w)
+{
+    struct replica *r = victim(w);
+    uint32_t without = 1;
+
+    for (uint32_t i = 0; i < w->tune.replicas; i++)
+        without += w->replica[i] != r && !checks_has_joined(w->checks, w->replica[i]);
+    if (without * 2 >= w->tune.replicas || !replica_alive(r))
+        return;
+    w->count.disks_lost++;
+    replica_lose_disk(r, down_us(w));
+}
+
 struct fault {
     size_t enabled; /* offset of the switch in struct tunables */
     void (*fn)(struct world *w);
@@ -182,6 +197,7 @@ static const struct fault faults[] = {
     {WHEN(transfer), hand_over},
     {WHEN(hang_up), hang_up},
     {WHEN(disk_hang), hang_disk},
+    {WHEN(disk_loss), lose_disk},
 };
 #define FAULTS (sizeof(faults) / sizeof(faults[0]))
 

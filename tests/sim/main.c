@@ -221,7 +221,7 @@ static void print_totals(const struct options *o, const struct totals *t)
     SHOW(events), SHOW(messages), SHOW(lost), SHOW(duplicated), SHOW(leaders), SHOW(kills), SHOW(power_cuts),
         SHOW(cut_in_write);
     SHOW(restarts), SHOW(partitions), SHOW(one_way_cuts), SHOW(pauses), SHOW(transfers), SHOW(hang_ups),
-        SHOW(disk_slow), SHOW(disk_hangs), SHOW(sends), SHOW(acks);
+        SHOW(disk_slow), SHOW(disk_hangs), SHOW(disks_lost), SHOW(sends), SHOW(acks);
     SHOW(refused), SHOW(replaced), SHOW(undecided), SHOW(offset_commits), SHOW(applied), SHOW(reads);
 #undef SHOW
 }

@@ -187,14 +187,27 @@ static void on_checkpoint_time(void *arg, uint64_t incarnation, uint64_t unused)
     end_turn(r);
 }
 
+static struct dl_members all_of(uint32_t replicas)
+{
+    struct dl_members members = {.count = replicas};
+
+    for (uint32_t i = 0; i < replicas; i++) {
+        members.id[i] = i + 1;
+        members.voter[i] = true;
+    }
+    return members;
+}
+
 static bool open_all(struct replica *r)
 {
     const struct tunables *t = &r->w->tune;
+    struct dl_members members = all_of(t->replicas);
     struct err err = {0};
     struct dl_store_opts store_opts = {
         .disk = fakedisk_disk(r->disk),
         .group = GROUP,
         .self = r->id,
+        .members = members,
         .seed = rng_next(&r->w->rng),
         .segment_bytes = t->segment_bytes,
         .cache_bytes = t->cache_bytes,
@@ -214,6 +227,7 @@ static bool open_all(struct replica *r)
         .core =
             {
                 .self = r->id,
+                .members = members,
                 .preferred = t->preferred,
                 .seed = rng_next(&r->w->rng),
                 .heartbeat_ms = t->heartbeat_ms,
@@ -252,11 +266,6 @@ static bool open_all(struct replica *r)
     }
     node_opts.store = r->store;
     node_opts.applied = state_applied(r->state);
-    for (uint32_t i = 0; i < t->replicas; i++) {
-        node_opts.core.members.id[i] = i + 1;
-        node_opts.core.members.voter[i] = true;
-    }
-    node_opts.core.members.count = t->replicas;
     rc = dl_node_new(&node_opts, &r->node, &err);
     if (rc != 0)
         world_fail(r->w, "n%u: the node does not start: %s", r->id - 1, err.text);
@@ -328,6 +337,20 @@ void replica_crash(struct replica *r, double keep, uint64_t down_us)
     world_note(r->w, "n%u dies, keep=%.2f", r->id - 1, keep);
     checks_on_crash(r->w->checks, r, keep);
     take_down(r, keep);
+    world_after(r->w, down_us, on_restart, r, r->incarnation, 0);
+}
+
+void replica_lose_disk(struct replica *r, uint64_t down_us)
+{
+    if (!r->alive)
+        return;
+    world_note(r->w, "n%u loses its disk", r->id - 1);
+    take_down(r, 0.0);
+    checks_on_disk_lost(r->w->checks, r);
+    fakedisk_free(r->disk);
+    memory_checkpoint_free(r->medium);
+    r->disk = fakedisk_new();
+    r->medium = memory_checkpoint_new();
     world_after(r->w, down_us, on_restart, r, r->incarnation, 0);
 }
 

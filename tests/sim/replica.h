@@ -23,6 +23,8 @@ void replica_start(struct replica *r);
 void replica_crash(struct replica *r, double keep, uint64_t down_us);
 /* Cut its power in the middle of a disk job, `changes` changes from now. */
 void replica_arm_power_cut(struct replica *r, uint64_t changes, double keep, uint64_t down_us);
+/* Its disk is gone, its machine goes down; it starts again with an empty one. Nothing when it is down. */
+void replica_lose_disk(struct replica *r, uint64_t down_us);
 /* Like SIGSTOP for a while: nothing happens in it, then everything at once. */
 void replica_pause(struct replica *r, uint64_t us);
 

@@ -138,6 +138,7 @@ static void draw(struct world *w)
     t->transfer = odds(r, 0.4);
     t->hang_up = odds(r, 0.4);
     t->disk_hang = odds(r, 0.4);
+    t->disk_loss = odds(r, 0.4);
 }
 
 void world_init(struct world *w, uint64_t seed, uint64_t seconds)

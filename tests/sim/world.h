@@ -37,13 +37,13 @@ struct tunables {
     uint32_t body_max;
     uint64_t checkpoint_us;
     uint64_t fault_every_us; /* mean */
-    bool crash, power, mid_write, partition, one_way, pause, transfer, hang_up, disk_hang;
+    bool crash, power, mid_write, partition, one_way, pause, transfer, hang_up, disk_hang, disk_loss;
 };
 
 struct counters {
     uint64_t events, messages, lost, duplicated, elections, leaders;
     uint64_t kills, power_cuts, cut_in_write, restarts, partitions, one_way_cuts, pauses, transfers, hang_ups,
-        disk_slow, disk_hangs;
+        disk_slow, disk_hangs, disks_lost;
     uint64_t sends, acks, refused, replaced, undecided, applied, offset_commits, reads;
 };
 

@@ -307,6 +307,50 @@ def followers(root):
             s.finish()
 
 
+def lost_directory(root):
+    """A disk is gone: its replica has no part in majorities until it has everything again."""
+    group = Group(root, 3)
+    try:
+        a = group.start()
+        c, b = [r for r in group.replicas if r is not a]
+        a.client().put("T", b"all have this")
+        c.kill()
+        for i in range(5):
+            a.client().put("T", b"a and b have this %d" % i)
+        b.kill()
+        a.kill()
+        shutil.rmtree(b.dir)
+        b.start()
+        c.start()
+        until(lambda: b.get("/livez")[0] == c.get("/livez")[0] == 200, "both run")
+        try:
+            c.client().put("T", b"b and c are no majority")
+            raise AssertionError("acknowledged by one that lags and one that is new")
+        except Refused as error:
+            assert error.code == 14 and "no leader" in error.remark, error
+        assert not b.status()["joined"] and b.get("/readyz")[0] == 503
+        a.start()
+        leader = group.wait()
+        bodies = [b"all have this"] + [b"a and b have this %d" % i for i in range(5)]
+        assert leader.client().read_all("T") == bodies
+        until(lambda: b.status()["joined"], "b is caught up and counts again")
+        a.kill()
+        until(group.leader, "b and c are a majority")
+        assert b.client().read_all("T") == bodies
+        # A majority of disks is gone: nobody can tell what is true but an operator.
+        for r in (b, c):
+            r.kill()
+            shutil.rmtree(r.dir)
+            r.settings["trustEmptyStore"] = "true"
+            r.start()
+        a.start()
+        assert group.wait().client().read_all("T") == bodies
+        for r in group.replicas:
+            r.stop()
+    finally:
+        group.end()
+
+
 TESTS = [("single", single), ("replay", replay), ("damage", damage), ("kill_leader", kill_leader), ("hand_over", hand_over)]
-TESTS += [("followers", followers)]
+TESTS += [("followers", followers), ("lost_directory", lost_directory)]
 sys.exit(run(TESTS))

@@ -377,6 +377,35 @@ def surroundings(root):
     r.stop()
 
 
+def other_peers(root):
+    """Lists of peers that are not the group's: refused where a store tells, and by the others where none does."""
+    group = Group(root, 3)
+    try:
+        leader = group.start()
+        leader.client().put("T", b"acknowledged")
+        r = next(x for x in group.replicas if x is not leader)
+        r.stop()
+        right = r.settings["dLegerPeers"]
+        fails(r, r.dir, "n0,n1,n2", f"names n{r.number}", dLegerPeers="")
+        fails(r, r.dir, "n0,n1,n2", "names n0,n1,n2,n3", dLegerPeers=right + ";n3-127.0.0.1:32309")
+        saved = r.dir + ".saved"
+        os.rename(r.dir, saved)
+        stranger = r.spawn(dLegerPeers=right + ";n3-127.0.0.1:32309")
+        until(lambda: "another list of peers" in open(leader.log).read(), "the leader refuses it")
+        assert leader.client().read_all("T") == [b"acknowledged"]
+        stranger.kill()
+        stranger.wait()
+        shutil.rmtree(r.dir)
+        os.rename(saved, r.dir)
+        r.start()
+        group.wait()
+        assert r.client().read_all("T") == [b"acknowledged"]
+        for x in group.replicas:
+            x.stop()
+    finally:
+        group.end()
+
+
 def crc32c(data):
     crc = 0xFFFFFFFF
     for byte in data:
@@ -399,4 +428,5 @@ def raise_version(path):
 TESTS = [("client_port", client_port), ("wrong_requests", wrong_requests), ("http_port", http_port)]
 TESTS += [("hostile_names", hostile_names), ("hostile_amounts", hostile_amounts)]
 TESTS += [("replica_port", replica_port), ("settings", settings), ("surroundings", surroundings)]
+TESTS += [("other_peers", other_peers)]
 sys.exit(run(TESTS))

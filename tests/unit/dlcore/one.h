@@ -31,6 +31,7 @@ struct one_opts {
     dl_index_t begin; /* 0: 1 */
     dl_term_t begin_prev_term;
     uint32_t window_entries, window_bytes; /* 0: 100, 1 MiB */
+    bool blank;                            /* it has not joined */
 };
 
 static inline struct dl_core_opts one_core_opts(const struct one_opts *opts)
@@ -67,6 +68,7 @@ static inline struct one one_new(struct one_opts opts)
         .runs = runs,
         .now_ms = o.now_ms,
     };
+    start.hard.joined = !opts.blank;
     start.end_index = start.begin_index - 1 + opts.count;
     for (uint32_t i = 0; i < opts.count; i++)
         if (i == 0 || opts.terms[i] != opts.terms[i - 1])
@@ -129,9 +131,7 @@ static inline struct dl_core_view one_view(const struct one *o)
 
 static inline void one_hard_durable(struct one *o)
 {
-    struct dl_core_view view = one_view(o);
-    one_step(o,
-             (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = {.term = view.term, .vote = view.vote}});
+    one_step(o, (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = o->up.hard});
 }
 
 static inline void one_log_durable(struct one *o, dl_index_t index)
@@ -186,6 +186,7 @@ static inline void one_ack(struct one *o, dl_peer_t from, enum dl_push push, uin
                            dl_index_t match, dl_index_t last)
 {
     one_hear(o, (struct dl_msg){.type = DL_MSG_PUSH_RSP,
+                                .joined = true,
                                 .from = from,
                                 .term = one_view(o).term,
                                 .push = push,
@@ -199,6 +200,7 @@ static inline void one_refuse(struct one *o, dl_peer_t from, enum dl_push push, 
                               dl_index_t hint_index, dl_term_t hint_term)
 {
     one_hear(o, (struct dl_msg){.type = DL_MSG_PUSH_RSP,
+                                .joined = true,
                                 .from = from,
                                 .term = one_view(o).term,
                                 .push = push,

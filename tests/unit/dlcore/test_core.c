@@ -39,7 +39,7 @@ START_TEST(contradictory_recoveries_are_refused)
 {
     const struct dl_core_opts opts = one_core_opts(&(struct one_opts){.voters = 3});
     const struct dl_core_start good = {
-        .hard = {1, 0}, .begin_index = 1, .end_index = 4, .commit = 4, .runs = one_run, .run_count = 1};
+        .hard = {1, 0, true}, .begin_index = 1, .end_index = 4, .commit = 4, .runs = one_run, .run_count = 1};
     struct dl_core_start cases[16];
     struct dl_core *core = NULL;
     size_t n = 0;
@@ -69,7 +69,7 @@ END_TEST
 START_TEST(a_log_newer_than_the_term_brings_its_term_back)
 {
     const dl_term_t terms[] = {1, 5};
-    struct one o = one_new((struct one_opts){.hard = {3, 2}, .terms = terms, .count = 2});
+    struct one o = one_new((struct one_opts){.hard = {3, 2, true}, .terms = terms, .count = 2});
     one_tick(&o, 0);
     ck_assert(o.up.hard_changed);
     ck_assert_uint_eq(o.up.hard.term, 5);
@@ -114,7 +114,7 @@ END_TEST
 START_TEST(views)
 {
     struct one o =
-        one_new((struct one_opts){.hard = {2, 3}, .terms = ones, .count = 4, .commit = 2, .begin = 1});
+        one_new((struct one_opts){.hard = {2, 3, true}, .terms = ones, .count = 4, .commit = 2, .begin = 1});
     struct dl_core_view v = one_view(&o);
     struct dl_peer_view p;
     ck_assert_uint_eq(v.begin, 1);
@@ -193,7 +193,7 @@ static void random_event(struct one *o)
     dl_term_t terms[8];
     struct dl_msg msg = random_message(o);
     struct dl_event event = {
-        .type = draw(3) != 0 ? DL_EV_MESSAGE : (enum dl_event_type)(draw(8) + 1),
+        .type = draw(3) != 0 ? DL_EV_MESSAGE : (enum dl_event_type)(draw(9) + 1),
         .msg = &msg,
         .terms = draw(20) == 0 ? NULL : terms,
         .count = (uint32_t)draw(4),
@@ -207,7 +207,7 @@ static void random_event(struct one *o)
     if (event.type == DL_EV_MESSAGE && msg.last - msg.first >= 8)
         event.terms = NULL; /* the host's part of the contract: there are as many terms as entries */
     event.term = draw(5) == 0 ? number_near(v.term) : dl_core_term_at(o->core, event.index);
-    event.hard = (struct dl_hard){v.term, v.vote};
+    event.hard = (struct dl_hard){v.term, v.vote, v.joined};
     o->now_ms += draw(20) == 0 ? draw(400) : draw(10);
     one_step(o, event);
 }
@@ -221,7 +221,7 @@ START_TEST(no_message_upsets_it)
         struct one o = one_new((struct one_opts){.voters = 1 + seed % 4,
                                                  .learners = seed % 2,
                                                  .preferred = 1,
-                                                 .hard = {1, DL_NOBODY},
+                                                 .hard = {1, DL_NOBODY, true},
                                                  .terms = ones,
                                                  .count = 4,
                                                  .window_entries = 5,

@@ -6,7 +6,7 @@ static const dl_term_t ones[] = {1, 1, 1, 1}, twos[] = {2, 2, 2, 2};
 /* Term 2, four entries of term 1, the first committed. */
 static struct one follower(void)
 {
-    return one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = ones, .count = 4, .commit = 1});
+    return one_new((struct one_opts){.hard = {2, DL_NOBODY, true}, .terms = ones, .count = 4, .commit = 1});
 }
 
 static void assert_acks(const struct one *o, dl_index_t match)
@@ -123,7 +123,7 @@ START_TEST(hints_where_to_try_next)
     } cases[] = {{9, 6, 5, 5}, {9, 4, 4, 3}, {5, 6, 5, 5}, {5, 4, 4, 3}, {4, 2, 2, 1}, {3, 2, 2, 1}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct one o =
-            one_new((struct one_opts){.hard = {6, DL_NOBODY}, .terms = log, .count = 5, .commit = 1});
+            one_new((struct one_opts){.hard = {6, DL_NOBODY, true}, .terms = log, .count = 5, .commit = 1});
         one_push(&o, 2, 6, cases[i].prev, cases[i].prev_term, 0, 0, NULL);
         const struct dl_msg *rsp = one_said(&o, DL_MSG_PUSH_RSP, 2);
         if (cases[i].prev == 5 && cases[i].prev_term == 6)
@@ -138,7 +138,8 @@ END_TEST
 
 START_TEST(what_is_committed_cannot_be_questioned)
 {
-    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = ones, .count = 4, .commit = 3});
+    struct one o =
+        one_new((struct one_opts){.hard = {2, DL_NOBODY, true}, .terms = ones, .count = 4, .commit = 3});
     one_push(&o, 2, 2, 1, 1, 0, 2, twos); /* says that 2 and 3 are of term 2 */
     ck_assert_uint_eq(o.up.truncate_from, 0);
     ck_assert_uint_eq(o.up.append_first, 0);
@@ -151,8 +152,12 @@ END_TEST
 
 START_TEST(entries_before_the_log_are_taken_for_equal)
 {
-    struct one o = one_new((struct one_opts){
-        .hard = {2, DL_NOBODY}, .begin = 11, .begin_prev_term = 1, .terms = ones, .count = 2, .commit = 11});
+    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY, true},
+                                             .begin = 11,
+                                             .begin_prev_term = 1,
+                                             .terms = ones,
+                                             .count = 2,
+                                             .commit = 11});
     one_push(&o, 2, 2, 5, 1, 11, 0, NULL);
     assert_acks(&o, 11);
     const dl_term_t many[] = {1, 1, 1, 1, 1, 1, 1, 1, 2};
@@ -166,7 +171,7 @@ END_TEST
 
 START_TEST(an_old_leader_is_told)
 {
-    struct one o = one_new((struct one_opts){.hard = {5, 3}, .terms = ones, .count = 4});
+    struct one o = one_new((struct one_opts){.hard = {5, 3, true}, .terms = ones, .count = 4});
     one_push(&o, 2, 4, 4, 1, 4, 0, NULL);
     const struct dl_msg *rsp = one_said(&o, DL_MSG_PUSH_RSP, 2);
     ck_assert(!rsp->success);

@@ -9,7 +9,7 @@ static struct one leader_of(uint32_t voters, uint32_t learners)
 {
     struct one o = one_new((struct one_opts){.voters = voters,
                                              .learners = learners,
-                                             .hard = {2, DL_NOBODY},
+                                             .hard = {2, DL_NOBODY, true},
                                              .terms = old_log,
                                              .count = 6,
                                              .commit = 2,
@@ -170,7 +170,7 @@ END_TEST
 
 START_TEST(who_needs_removed_entries_is_not_pushed)
 {
-    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY},
+    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY, true},
                                              .begin = 11,
                                              .begin_prev_term = 1,
                                              .terms = old_log,
@@ -220,6 +220,7 @@ START_TEST(absurd_answers_are_ignored)
     ck_assert_uint_eq(one_peer(&o, 2).match, 0);
     ck_assert_uint_eq(o.up.commit, 2);
     struct dl_msg old = {.type = DL_MSG_PUSH_RSP,
+                         .joined = true,
                          .from = 2,
                          .term = 2,
                          .push = DL_PUSH_COMPARE,

@@ -6,7 +6,8 @@ static const dl_term_t log_of_term_2[] = {1, 2, 2};
 /* A follower in term 2 with three entries, whose promise from before the start has run out. */
 static struct one follower(void)
 {
-    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = log_of_term_2, .count = 3});
+    struct one o =
+        one_new((struct one_opts){.hard = {2, DL_NOBODY, true}, .terms = log_of_term_2, .count = 3});
     o.now_ms += 300;
     return o;
 }
@@ -54,9 +55,9 @@ START_TEST(own_vote_counts_when_durable)
     ck_assert_int_eq(o.up.role, DL_CANDIDATE);
     one_vote(&o, 3, false); /* all others are for us: still nothing may be said in this term */
     ck_assert_int_eq(o.up.role, DL_CANDIDATE);
-    one_step(&o, (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = {2, DL_NOBODY}});
+    one_step(&o, (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = {2, DL_NOBODY, true}});
     ck_assert_int_eq(o.up.role, DL_CANDIDATE);
-    one_step(&o, (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = {3, 2}});
+    one_step(&o, (struct dl_event){.type = DL_EV_HARD_PERSISTED, .hard = {3, 2, true}});
     ck_assert_int_eq(o.up.role, DL_CANDIDATE);
     one_hard_durable(&o);
     ck_assert_int_eq(o.up.role, DL_LEADER);
@@ -184,7 +185,8 @@ END_TEST
 
 START_TEST(a_promise_outlives_a_restart)
 {
-    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = log_of_term_2, .count = 3});
+    struct one o =
+        one_new((struct one_opts){.hard = {2, DL_NOBODY, true}, .terms = log_of_term_2, .count = 3});
     struct dl_msg ask = {.from = 2, .term = 3, .last_index = 3, .last_term = 2};
     o.now_ms += 299;
     ck_assert(!granted(&o, ask));
@@ -200,7 +202,8 @@ END_TEST
 /* It cannot know whether the hand-over is over; if it is, the leader has a lease again. */
 START_TEST(a_handover_from_before_a_restart_does_not_end_the_promise)
 {
-    struct one o = one_new((struct one_opts){.hard = {2, DL_NOBODY}, .terms = log_of_term_2, .count = 3});
+    struct one o =
+        one_new((struct one_opts){.hard = {2, DL_NOBODY, true}, .terms = log_of_term_2, .count = 3});
     struct dl_msg ask = {.from = 2, .term = 3, .transfer = true, .last_index = 3, .last_term = 2};
     ask.sent_ms = o.now_ms + 1000; /* its deadline */
     o.now_ms += 299;

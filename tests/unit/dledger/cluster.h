@@ -52,6 +52,7 @@ struct packet {
 };
 
 static struct replica replicas[REPLICAS];
+static bool blank_start; /* replicas with a new store have not joined, as in the product */
 static bool cut[REPLICAS + 1][REPLICAS + 1]; /* [from][to]: messages are lost */
 static struct packet *packets, **packets_end = &packets;
 static bool (*lose)(const struct dl_msg *msg); /* other messages that are lost; may be NULL */
@@ -163,6 +164,7 @@ static void replica_start(int i, dl_index_t applied)
     struct dl_store_opts so = {.disk = &r->disk,
                                .group = GROUP,
                                .self = r->id,
+                               .members = {REPLICAS, {1, 2, 3}, {true, true, true}},
                                .segment_bytes = 256 * 1024,
                                .cache_bytes = cache_bytes,
                                .flush = r->flush,
@@ -179,6 +181,7 @@ static void replica_start(int i, dl_index_t applied)
     r->applied = applied;
     r->run = 0;
     struct dl_node_opts o = {
+        .trust_empty = !blank_start,
         .core = {.self = r->id,
                  .members = {.count = REPLICAS, .id = {1, 2, 3}, .voter = {true, true, true}},
                  .preferred = DL_NOBODY,

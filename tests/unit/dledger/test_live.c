@@ -133,6 +133,7 @@ static void start(int i)
     struct dl_store_opts so = {.disk = &r->disk,
                                .group = "live",
                                .self = r->id,
+                               .members = {REPLICAS, {1, 2, 3}, {true, true, true}},
                                .segment_bytes = 1 << 20,
                                .cache_bytes = 256 * 1024,
                                .flush = r->flush,

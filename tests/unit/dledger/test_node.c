@@ -514,84 +514,6 @@ START_TEST(a_damaged_entry_is_not_read_again_with_each_input)
 }
 END_TEST
 
-static bool append_to_mute(const struct dl_msg *msg)
-{
-    return msg->type == DL_MSG_PUSH_REQ && msg->push == DL_PUSH_APPEND && msg->to == mute;
-}
-
-/* Entries on the disk of l alone, from one segment into the next; when l starts again only the last segment
- * is in memory. */
-static void leave_a_dead_branch(int l)
-{
-    static const char dead[1000] = "dead";
-    isolate(l, true);
-    for (int k = 0; k < 300; k++)
-        ck_assert_int_eq(propose_bytes(l, NULL, dead, sizeof dead), 0);
-    pump();
-    replica_stop(l);
-}
-
-START_TEST(apply_forgets_what_was_read_when_the_log_is_cut)
-{
-    int l = await_leader();
-    fill(l, 20, 10);
-    leave_a_dead_branch(l);
-    int next = await_leader();
-    fill(next, 20, 10);
-    mute = replicas[l].id;
-    lose = append_to_mute;
-    isolate(l, false);
-    replica_start(l, 0);
-    advance(200);
-    ck_assert_uint_ge(replicas[l].applied, 20); /* read the whole log, and may apply so much of it */
-    ck_assert_uint_lt(replicas[l].applied, replicas[next].applied);
-    ck_assert_uint_eq(dl_node_counters(replicas[l].node)->cold_loads, 1);
-    lose = NULL;
-    advance(1500);
-    same_state();
-}
-END_TEST
-
-START_TEST(pushes_forget_what_was_read_when_the_log_is_cut)
-{
-    int l = await_leader(), f = (l + 1) % 3, g = (l + 2) % 3;
-    replica_stop(f);
-    fill(l, 20, 10);
-    leave_a_dead_branch(l);
-    isolate(g, true);
-    isolate(l, false);
-    cut[g + 1][l + 1] = cut[l + 1][g + 1] = true;
-    replica_start(l, replicas[l].applied);
-    replica_wipe(f);
-    replica_start(f, 0);
-    replicas[f].hold_flush = true; /* it votes for l and acknowledges nothing */
-    replicas[l].hold_read = true;
-    advance(1500);
-    ck_assert_int_eq(replicas[l].seen.core.role, DL_LEADER);
-    ck_assert_uint_eq(dl_node_counters(replicas[l].node)->cold_loads, 1); /* for the blank one */
-    isolate(l, true);
-    replicas[l].hold_read = false;
-    pump(); /* read, and cannot be sent */
-    isolate(g, false);
-    isolate(l, true);
-    replicas[f].hold_flush = false;
-    while (await_leader() != g)
-        advance(50);
-    fill(g, 20, 10);
-    isolate(l, false);
-    advance(500);
-    same_state();
-    replica_stop(f);
-    replica_wipe(f);
-    ck_assert_int_eq(dl_node_transfer(replicas[g].node, replicas[l].id), 0);
-    advance(50);
-    ck_assert_int_eq(await_leader(), l);
-    replica_start(f, 0);
-    advance(1000);
-    same_state();
-}
-END_TEST
-
 START_TEST(replay_is_bounded_per_turn)
 {
     int l = await_leader();
@@ -782,8 +704,6 @@ int main(void)
     tcase_add_test(t, gate_holds_acknowledgements_too);
     tcase_add_test(t, candidate_says_nothing_in_a_term_that_is_not_durable);
     tcase_add_test(t, blank_follower_catches_up_from_disk);
-    tcase_add_test(t, apply_forgets_what_was_read_when_the_log_is_cut);
-    tcase_add_test(t, pushes_forget_what_was_read_when_the_log_is_cut);
     tcase_add_test(t, replay_is_bounded_per_turn);
     tcase_add_test(t, checkpoint_must_fit_the_log);
     tcase_add_test(t, transfer_hands_over);

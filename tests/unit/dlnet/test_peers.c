@@ -473,6 +473,8 @@ static void raw_hello(struct raw *r, uint32_t from, enum wire_kind kind)
     req.group = (char *)(uintptr_t) "g";
     req.from = from;
     req.to = 1;
+    req.members = (uint32_t[]){1, 2};
+    req.n_members = 2;
     req.channel = LEDGERMQ__DLEDGER__CHANNEL__CHANNEL_DATA;
     uint8_t bytes[WIRE_OUT_MAX];
     conn_write(r->conn, bytes, wire_write(bytes, kind, WIRE_HELLO, 0, &req.base, 0));

@@ -72,6 +72,15 @@ static void see_timeout_now(Ledgermq__Dledger__Replica_Service *s, const wire_ti
     seen->msg = wire_timeout_now_msg(in, FROM, TO);
 }
 
+static void see_have(Ledgermq__Dledger__Replica_Service *s, const wire_have_req *in,
+                     Ledgermq__Dledger__HaveResponse_Closure closure, void *data)
+{
+    (void)closure, (void)data;
+    struct seen *seen = (struct seen *)(void *)s;
+    seen->calls++;
+    seen->msg = wire_have_req_msg(in, FROM, TO);
+}
+
 static void see_relay(Ledgermq__Dledger__Replica_Service *s, const wire_relay_req *in,
                       Ledgermq__Dledger__RelayResponse_Closure closure, void *data)
 {
@@ -123,6 +132,8 @@ static void take_response(void *arg, uint32_t method, const ProtobufCMessage *ms
     r->method = method;
     if (method == WIRE_VOTE)
         r->msg = wire_vote_rsp_msg((const wire_vote_rsp *)msg, FROM, TO);
+    else if (method == WIRE_HAVE)
+        r->msg = wire_have_rsp_msg((const wire_have_rsp *)msg, FROM, TO);
     else
         r->rc = wire_push_rsp_msg((const wire_push_rsp *)msg, FROM, TO, &r->msg, &err);
 }
@@ -159,6 +170,8 @@ static void same(const struct dl_msg *a, const struct dl_msg *b)
     ck_assert_uint_eq(a->last, b->last);
     ck_assert_uint_eq(a->commit, b->commit);
     ck_assert_uint_eq(a->sent_ms, b->sent_ms);
+    ck_assert_int_eq(a->admit, b->admit);
+    ck_assert_int_eq(a->joined, b->joined);
     ck_assert_int_eq(a->success, b->success);
     ck_assert_uint_eq(a->match, b->match);
     ck_assert_uint_eq(a->hint_index, b->hint_index);
@@ -210,7 +223,8 @@ START_TEST(pushes)
                            .first = append ? 42 : 0,
                            .last = append ? 44 : 0,
                            .commit = 40,
-                           .sent_ms = 123456789};
+                           .sent_ms = 123456789,
+                           .admit = !append};
         wire_push_req w = wire_of_push_req(&m);
         struct dl_msg back = request_trip(WIRE_PUSH, &w, append ? "records" : "");
         same(&m, &back);
@@ -219,6 +233,7 @@ START_TEST(pushes)
                             .to = TO,
                             .term = 5,
                             .push = (enum dl_push)kind,
+                            .joined = !append,
                             .success = append,
                             .match = 44,
                             .hint_index = 40,
@@ -229,6 +244,21 @@ START_TEST(pushes)
         back = response_trip(WIRE_PUSH, &r);
         same(&m, &back);
     }
+}
+END_TEST
+
+START_TEST(questions_of_the_new)
+{
+    struct dl_msg m = {
+        .type = DL_MSG_HAVE_REQ, .from = FROM, .to = TO, .term = 0, .sent_ms = UINT64_C(0xfedcba9876543210)};
+    wire_have_req w = wire_of_have_req(&m);
+    struct dl_msg back = request_trip(WIRE_HAVE, &w, "");
+    same(&m, &back);
+    m.type = DL_MSG_HAVE_RSP;
+    m.last_index = 17;
+    wire_have_rsp r = wire_of_have_rsp(&m);
+    back = response_trip(WIRE_HAVE, &r);
+    same(&m, &back);
 }
 END_TEST
 
@@ -412,6 +442,7 @@ int main(void)
     tcase_add_test(t, methods_are_in_order);
     tcase_add_test(t, votes);
     tcase_add_test(t, pushes);
+    tcase_add_test(t, questions_of_the_new);
     tcase_add_test(t, hand_over_and_relay);
     tcase_add_test(t, bad_pushes);
     tcase_add_test(t, bad_heads);

@@ -201,7 +201,7 @@ static void one_run(uint64_t seed)
                 crash(seed, step);
             break;
         case 3:
-            dl_store_save_hard(k.s, (struct dl_hard){++model.now, (dl_peer_t)rng_below(&rng, 3)});
+            dl_store_save_hard(k.s, (struct dl_hard){++model.now, (dl_peer_t)rng_below(&rng, 3), true});
             break;
         case 4:
             storekit_run(&k);

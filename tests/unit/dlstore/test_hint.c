@@ -41,7 +41,7 @@ START_TEST(never_beyond_what_is_on_disk)
     storekit_run(&k);
     storekit_append_range(&k, 11, 20, 1, 100); /* the flush worker stands still */
     dl_store_note(k.s, 20, 20);
-    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY});
+    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY, true});
     while (worker_run_one(k.meta))
         continue;
     ck_assert_uint_eq(hint(), 10);
@@ -56,14 +56,14 @@ START_TEST(never_beyond_what_is_committed)
     storekit_append_range(&k, 1, 20, 1, 100);
     storekit_run(&k);
     dl_store_note(k.s, 10, 10);
-    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY});
+    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY, true});
     storekit_run(&k);
     ck_assert_uint_eq(hint(), 10);
     dl_store_truncate(k.s, 11);
     storekit_append_range(&k, 11, 12, 2, 100);
     storekit_run(&k);
     dl_store_note(k.s, 12, 12);
-    dl_store_save_hard(k.s, (struct dl_hard){3, DL_NOBODY});
+    dl_store_save_hard(k.s, (struct dl_hard){3, DL_NOBODY, true});
     storekit_run(&k);
     ck_assert_uint_eq(hint(), 12);
 }

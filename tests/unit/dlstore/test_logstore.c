@@ -74,7 +74,7 @@ START_TEST(log_runs_through_many_segments)
             ck_assert_msg(storekit_has(&k, i, 1 + i / 700, 400), "entry %d", (int)i);
         if (round == 0) {
             dl_store_note(k.s, 1900, 1900); /* segments before are known by their index files */
-            dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+            dl_store_save_hard(k.s, (struct dl_hard){9, 1, true});
         }
         reopen();
     }
@@ -93,7 +93,7 @@ START_TEST(start_does_without_index_files)
         storekit_run(&k);
     }
     dl_store_note(k.s, 600, 600);
-    dl_store_save_hard(k.s, (struct dl_hard){7, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){7, 1, true});
     storekit_run(&k);
     storekit_close(&k);
     fakedisk_flip(k.fake, "log/00000000000000000000.idx", 20, 1);
@@ -187,7 +187,7 @@ START_TEST(truncation_after_a_start_reads_nothing)
     storekit_append_range(&k, 1, 6000, 1, 1000);
     storekit_run(&k);
     dl_store_note(k.s, committed, committed);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     reopen();
     fakedisk_fail(k.fake, FAKEDISK_READ, 1, EIO, true);
     dl_store_truncate(k.s, committed + 20);
@@ -409,7 +409,7 @@ START_TEST(ranges_cross_segments_and_the_border_of_memory)
     memset(again, 0, len);
     ck_assert_int_eq(dl_store_read(k.s, 0, (uint32_t)len, again), 0); /* files are open now */
     ck_assert_int_eq(memcmp(all, again, len), 0);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1}); /* what is known committed need not be in memory */
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true}); /* what is known committed need not be in memory */
     reopen();
     ck_assert_int_eq(dl_store_read(k.s, len, 1, again), ERR_NOT_FOUND);
     ck_assert_int_eq(dl_store_read(k.s, UINT64_MAX - 1, 10, again), ERR_NOT_FOUND);

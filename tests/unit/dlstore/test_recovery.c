@@ -16,6 +16,7 @@
 #define FIRST_SEGMENT "log/00000000000000000000.seg"
 
 static struct storekit k;
+static const struct dl_members alone = {1, {1}, {true}};
 static struct rng rng;
 
 static void quiet(void *arg, enum log_level level, const char *line)
@@ -162,7 +163,7 @@ START_TEST(rot_in_an_old_segment_is_found_when_its_index_file_is_gone)
     storekit_append_range(&k, 1, 1000, 1, 400);
     storekit_run(&k);
     dl_store_note(k.s, 1000, 1000);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     storekit_close(&k);
     fakedisk_flip(k.fake, FIRST_SEGMENT, 30000, 1);
@@ -414,7 +415,7 @@ START_TEST(what_was_committed_is_refused_and_not_erased)
     storekit_append_range(&k, 1, 5, 1, 100);
     storekit_run(&k);
     dl_store_note(k.s, 5, 0);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     pos_of(5, &pos, &len);
     storekit_close(&k);
@@ -432,11 +433,11 @@ START_TEST(the_known_commit_point_does_not_wait_for_what_is_uncommitted)
     storekit_append_range(&k, 1, 500, 1, 1000); /* far more than the cache holds */
     storekit_run(&k);
     dl_store_note(k.s, 100, 100);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     storekit_close(&k);
     struct meta meta;
-    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, &alone, false, &k.err), 0);
     ck_assert_uint_eq(meta.slot.commit, 100);
     meta_close(&meta);
 }
@@ -449,7 +450,7 @@ START_TEST(a_missing_segment_is_damage)
     storekit_append_range(&k, 1, 500, 1, 400);
     storekit_run(&k);
     dl_store_note(k.s, 499, 499);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     dl_store_view(k.s, &view);
     storekit_close(&k);
@@ -537,7 +538,7 @@ END_TEST
 static void put_intent(const struct meta_cut *cut)
 {
     struct meta meta;
-    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+    ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, &alone, false, &k.err), 0);
     ck_assert_int_eq(cut ? meta_cut_write(&meta, cut) : meta_cut_clear(&meta), 0);
     meta_close(&meta);
 }
@@ -549,7 +550,7 @@ START_TEST(a_truncation_of_what_was_committed_is_refused)
     storekit_append_range(&k, 1, 20, 1, 100);
     storekit_run(&k);
     dl_store_note(k.s, 15, 15);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     pos_of(15, &pos, &len);
     storekit_close(&k);
@@ -577,7 +578,7 @@ START_TEST(nobody_truncates_what_was_committed_before_the_start)
     storekit_append_range(&k, 1, 20, 1, 100);
     storekit_run(&k);
     dl_store_note(k.s, 15, 15);
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_run(&k);
     storekit_close(&k);
     ck_assert_int_eq(storekit_open(&k), 0);
@@ -593,7 +594,7 @@ START_TEST(a_truncation_finished_by_a_killed_process_is_not_finished_twice)
     for (uint64_t at = 1; cut; at++) { /* kill it at each call of the truncation */
         storekit_release(&k);
         setup();
-        dl_store_save_hard(k.s, (struct dl_hard){2, 1});
+        dl_store_save_hard(k.s, (struct dl_hard){2, 1, true});
         storekit_append_range(&k, 1, 20, 1, 100);
         storekit_run(&k);
         fakedisk_power_off_at(k.fake, at);
@@ -617,7 +618,7 @@ END_TEST
 /* The sync that ends a cut fails, so the process ends; in memory the intent is gone, on the medium it is not. */
 START_TEST(a_truncation_whose_end_was_not_synced_takes_nothing_appended_later)
 {
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
     storekit_append_range(&k, 1, 20, 1, 100);
     storekit_run(&k);
     fakedisk_fail(k.fake, FAKEDISK_SYNC, 3, EIO, false); /* intent, zeros, end of the intent */
@@ -642,11 +643,11 @@ START_TEST(hard_state_survives_a_crash_at_any_call)
         for (uint64_t at = 1;; at++) {
             storekit_release(&k);
             setup();
-            dl_store_save_hard(k.s, (struct dl_hard){5, 2});
+            dl_store_save_hard(k.s, (struct dl_hard){5, 2, true});
             storekit_run(&k);
             ck_assert_uint_eq(k.hard.term, 5);
             fakedisk_power_off_at(k.fake, at);
-            dl_store_save_hard(k.s, (struct dl_hard){6, 3});
+            dl_store_save_hard(k.s, (struct dl_hard){6, 3, true});
             storekit_run(&k);
             bool reported = k.hard.term == 6, done = !fakedisk_is_off(k.fake);
             storekit_crash(&k, &rng, which * 0.5);
@@ -667,11 +668,11 @@ START_TEST(a_vote_survives_when_the_next_save_is_torn_before_the_mirror)
 {
     for (int round = 0; round < 20; round++) {
         dl_term_t term = 10 + 2 * (dl_term_t)round;
-        dl_store_save_hard(k.s, (struct dl_hard){term, 2});
+        dl_store_save_hard(k.s, (struct dl_hard){term, 2, true});
         ck_assert(worker_run_one(k.meta));
         ck_assert_uint_eq(k.hard.term, term);
         fakedisk_power_off_at(k.fake, 1);
-        dl_store_save_hard(k.s, (struct dl_hard){term + 1, 3});
+        dl_store_save_hard(k.s, (struct dl_hard){term + 1, 3, true});
         storekit_run(&k);
         ck_assert_uint_eq(k.hard.term, term);
         storekit_crash(&k, &rng, 0.5);
@@ -686,9 +687,9 @@ END_TEST
 
 START_TEST(later_hard_states_overtake_and_are_reported)
 {
-    dl_store_save_hard(k.s, (struct dl_hard){1, 1});
-    dl_store_save_hard(k.s, (struct dl_hard){2, 0});
-    dl_store_save_hard(k.s, (struct dl_hard){3, 2});
+    dl_store_save_hard(k.s, (struct dl_hard){1, 1, true});
+    dl_store_save_hard(k.s, (struct dl_hard){2, 0, true});
+    dl_store_save_hard(k.s, (struct dl_hard){3, 2, true});
     storekit_run(&k);
     ck_assert_uint_eq(k.hard_reports, 1);
     ck_assert_uint_eq(k.hard.term, 3);
@@ -703,12 +704,13 @@ START_TEST(the_slot_of_the_later_save_counts_whatever_it_says)
     /* Killed before the mirror, the slots differ; a vote and a commit point of the same term must not go back.
      * The number of saves decides which slot has the newest. */
     for (dl_peer_t vote = 1; vote <= 6; vote++) {
-        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, &alone, false, &k.err), 0);
         for (dl_peer_t i = 0; i < vote; i++)
-            ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, i}, 10 * vote + i, 100 * vote + i), 0);
-        ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, vote}, 11 * vote, 101 * vote), 0);
+            ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, i, true}, 10 * vote + i, 100 * vote + i),
+                             0);
+        ck_assert_int_eq(meta_save(&meta, (struct dl_hard){5, vote, true}, 11 * vote, 101 * vote), 0);
         meta_close(&meta);
-        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, false, &k.err), 0);
+        ck_assert_int_eq(meta_open(&meta, fakedisk_disk(k.fake), k.group, k.self, &alone, false, &k.err), 0);
         ck_assert_uint_eq(meta.slot.hard.vote, vote);
         ck_assert_uint_eq(meta.slot.commit, 11 * vote);
         ck_assert_uint_eq(meta.slot.commit_end, 101 * vote);
@@ -719,7 +721,7 @@ END_TEST
 
 START_TEST(one_bad_slot_is_repaired_two_are_damage)
 {
-    dl_store_save_hard(k.s, (struct dl_hard){7, 2});
+    dl_store_save_hard(k.s, (struct dl_hard){7, 2, true});
     storekit_run(&k);
     for (int slot = 0; slot < 2; slot++) {
         for (uint64_t at = 0; at < META_BLOCK_BYTES; at += 97) {
@@ -837,7 +839,7 @@ START_TEST(a_failed_call_ends_the_store_and_reports_nothing)
         ck_assert_ptr_nonnull(strstr(k.failure, i == 0 ? "write" : "fdatasync"));
         /* The disk works again; the store does not pretend. */
         storekit_append(&k, before + 2, 1, 100);
-        dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+        dl_store_save_hard(k.s, (struct dl_hard){9, 1, true});
         storekit_run(&k);
         ck_assert_uint_eq(k.persisted, before);
         ck_assert_uint_eq(k.hard_reports, 0);
@@ -851,7 +853,7 @@ END_TEST
 START_TEST(a_failed_vote_is_not_reported)
 {
     fakedisk_fail(k.fake, FAKEDISK_SYNC, 1, EIO, false);
-    dl_store_save_hard(k.s, (struct dl_hard){9, 1});
+    dl_store_save_hard(k.s, (struct dl_hard){9, 1, true});
     storekit_run(&k);
     ck_assert_uint_eq(k.hard_reports, 0);
     ck_assert_uint_eq(k.failures, 1);

@@ -55,6 +55,7 @@ static void start(void)
     struct dl_store_opts opts = {.disk = &disk,
                                  .group = "g",
                                  .self = 1,
+                                 .members = {1, {1}, {true}},
                                  .segment_bytes = 1024 * 1024,
                                  .cache_bytes = 100000,
                                  .flush = flush,
@@ -188,7 +189,7 @@ START_TEST(everything_at_once)
             dl_store_note(store, applied, applied);
         }
         if (step % 100 == 50)
-            dl_store_save_hard(store, (struct dl_hard){(dl_term_t)step, 1});
+            dl_store_save_hard(store, (struct dl_hard){(dl_term_t)step, 1, true});
         if (step % 300 == 299)
             dl_store_trim(store, applied / 2);
     }
@@ -245,7 +246,7 @@ START_TEST(close_with_work_under_way)
             append(view.last + i, 1);
         loop_turn(loop, 0);
         read_some(&rng, &asked);
-        dl_store_save_hard(store, (struct dl_hard){3, 3});
+        dl_store_save_hard(store, (struct dl_hard){3, 3, true});
         stop();
         ck_assert_uint_eq(answers, asked);
         start();
@@ -260,6 +261,7 @@ START_TEST(a_second_process_is_kept_out)
     struct dl_store_opts opts = {.disk = &disk,
                                  .group = "g",
                                  .self = 1,
+                                 .members = {1, {1}, {true}},
                                  .segment_bytes = 1024 * 1024,
                                  .flush = flush,
                                  .meta = meta,
