@@ -114,6 +114,9 @@ void gate_again(struct front *f, struct kept *k);
 void gate_drop(struct kept *k);
 const struct reply_to *gate_reply(const struct kept *k);
 struct front *gate_front(const struct kept *k);
+/* True once: the kept pull carries an offset to commit. From then on its frame does not say so any more: run
+ * or relayed again, it must not take a newer offset back. */
+bool gate_take_commit(struct kept *k);
 /* Its time for finding a leader begins anew (it was held by a leader until now). */
 void gate_extend(struct kept *k);
 uint32_t gate_bytes(const struct kept *k); /* size of the kept frame */

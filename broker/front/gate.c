@@ -16,6 +16,7 @@
 #include <sys/queue.h>
 
 #include "broker/front/gate.h"
+#include "broker/front/pull.h"
 #include "common/codes.h"
 #include "common/log.h"
 
@@ -35,6 +36,7 @@ struct kept {
     uint64_t asked_ms;    /* when it was relayed */
     uint64_t tried;       /* in which run of the park last */
     uint32_t flags;
+    uint32_t commit_at; /* pull_commit_at */
 };
 
 struct park {
@@ -89,6 +91,7 @@ struct kept *gate_keep(struct front *f, const struct request *req)
     k->frame = buf_copy(req->frame.p, req->frame.len);
     k->client = req->client;
     k->reply = req->reply;
+    k->commit_at = pull_commit_at(req);
     if (f->again != NULL) {
         k->deadline_ms = f->again->deadline_ms;
         k->flags = f->again->flags;
@@ -108,6 +111,15 @@ void gate_drop(struct kept *k)
 const struct reply_to *gate_reply(const struct kept *k)
 {
     return &k->reply;
+}
+
+bool gate_take_commit(struct kept *k)
+{
+    if (k->commit_at == 0)
+        return false;
+    k->frame->data[k->commit_at]--; /* an odd digit becomes even */
+    k->commit_at = 0;
+    return true;
 }
 
 void gate_extend(struct kept *k)
@@ -228,6 +240,7 @@ static void relay(struct front *f, struct kept *k)
     metric_add(&f->counters.relayed, 1);
     f->transport->relay(f->transport->impl, f->leader, f->term, &k->client, k->frame->data, k->frame->len,
                         timeout_ms, on_relay_answer, k);
+    (void)gate_take_commit(k); /* that leader's now; if it is lost, the client's next commit tells */
 }
 
 bool gate_before(struct request *req, const struct dispatch_row *row)

@@ -421,6 +421,19 @@ static void commit_offset(struct front *f, const struct remoting_cmd *cmd, struc
     gather_commit(f->gather, group, topic, queue_id, (uint64_t)offset, NULL);
 }
 
+uint32_t pull_commit_at(const struct request *req)
+{
+    struct str flag = {NULL, 0};
+    size_t at;
+
+    if (req->cmd->code == PULL_MESSAGE || req->cmd->code == LITE_PULL_MESSAGE)
+        flag = remoting_str(req->cmd, "sysFlag");
+    if (flag.len == 0 || flag.p[0] == '-')
+        return 0;
+    at = (uintptr_t)(flag.p + flag.len - 1) - (uintptr_t)req->frame.p;
+    return at < req->frame.len && (flag.p[flag.len - 1] & PULL_COMMIT_OFFSET) ? (uint32_t)at : 0;
+}
+
 static uint64_t hold_until(struct front *f, const struct remoting_cmd *cmd, int32_t sys_flag)
 {
     int64_t suspend_ms = remoting_i64_or(cmd, "suspendTimeoutMillis", 0);
@@ -470,14 +483,14 @@ void handle_pull(struct request *req)
     if (!(sys_flag & PULL_SUBSCRIPTION ? requested_filter(req, &filter)
                                        : registered_filter(req, group, remoting_str(cmd, "topic"), &filter)))
         return;
-    if (sys_flag & PULL_COMMIT_OFFSET)
-        commit_offset(f, cmd, group_name, t, (uint32_t)queue_id);
     metric_add(&f->counters.pulls, 1);
 
     p = calloc(1, sizeof(*p));
     ENSURE(p != NULL);
     p->f = f;
     p->kept = gate_keep(f, req);
+    if (gate_take_commit(p->kept))
+        commit_offset(f, cmd, group_name, t, (uint32_t)queue_id);
     memcpy(p->topic, t->name, t->name_len + 1);
     p->queue_id = (uint32_t)queue_id;
     p->offset = offset < 0 ? 0 : (uint64_t)offset;

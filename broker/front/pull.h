@@ -39,6 +39,9 @@ void pull_expire(struct pull *p);
 void pull_return(struct pull *p);
 /* Memory it takes. */
 uint32_t pull_bytes(const struct pull *p);
+/* Where the frame of a pull says "commit my offset": the last digit of its odd sysFlag. 0: it does not, or in
+ * a form no client writes. */
+uint32_t pull_commit_at(const struct request *req);
 
 /* hold.c */
 void hold_add(struct hold *h, struct pull *p);

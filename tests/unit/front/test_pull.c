@@ -221,6 +221,73 @@ START_TEST(offset_rides_on_a_pull)
 }
 END_TEST
 
+static uint64_t committed(void)
+{
+    uint64_t offset = UINT64_MAX;
+
+    (void)!state_offset(rig.f.state, STR("g"), STR("T"), 0, &offset);
+    return offset;
+}
+
+/* Pull from the end of the queue, to be held, with an offset to commit. */
+static void pull_committing(int32_t opaque, const char *sys_flag, const char *offset)
+{
+    rig_ask(opaque, PULL_MESSAGE, "consumerGroup", "g", "topic", "T", "queueId", "0", "queueOffset", "3",
+            "maxMsgNums", "1", "sysFlag", sys_flag, "commitOffset", offset, "suspendTimeoutMillis", "20000",
+            "subscription", "*");
+}
+
+/* Held or relayed, then run again: the offset it carried was told already, and a newer one stands. */
+START_TEST(an_offset_rides_once)
+{
+    rig.settings.offsets_gather_ms = 1;
+    pull_committing(1, "7", "1");
+    rig_settle();
+    rig_until(rig.pending_count > 0);
+    rig_settle();
+    ck_assert_uint_eq(committed(), 1);
+    rig_ask(2, UPDATE_CONSUMER_OFFSET, "consumerGroup", "g", "topic", "T", "queueId", "0", "commitOffset",
+            "3");
+    rig_settle();
+    ck_assert_uint_eq(committed(), 3);
+    rig_role(false, DL_NOBODY); /* parked, and run by the next leader: us */
+    rig_role(true, SELF);
+    for (int i = 0; i < 20; i++) {
+        loop_turn(rig.f.loop, 1);
+        rig_settle();
+    }
+    ck_assert_uint_eq(hold_count(rig.f.hold), 1);
+    ck_assert_uint_eq(committed(), 3);
+    send_tagged("T", "a");
+    rig_expect(1, RC_SUCCESS);
+}
+END_TEST
+
+START_TEST(a_relayed_offset_rides_once)
+{
+    struct remoting_cmd cmd = {0};
+    struct err err;
+    int32_t sys_flag[2];
+
+    rig.other_up = true;
+    rig_role(false, OTHER);
+    for (int i = 0; i < 2; i++) {
+        if (i == 0) {
+            pull_committing(1, "7", "1");
+        } else {
+            rig_relay_ends(ERR_CLOSED, NULL, 0); /* the leader has gone; another one comes */
+            rig_role(false, OTHER);
+        }
+        ck_assert_uint_eq(rig.relay_count, 1);
+        ck_assert_int_eq(remoting_decode(rig.relays[0].frame->data, rig.relays[0].frame->len, &cmd, &err), 0);
+        ck_assert_int_eq(remoting_i32(&cmd, "sysFlag", &sys_flag[i]), 0);
+    }
+    remoting_release(&cmd);
+    ck_assert_int_eq(sys_flag[0], 7);
+    ck_assert_int_eq(sys_flag[1], 6);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("pull");
@@ -238,6 +305,8 @@ int main(void)
     tcase_add_test(t, bytes_from_the_disk);
     tcase_add_test(t, damage_is_not_delivered);
     tcase_add_test(t, offset_rides_on_a_pull);
+    tcase_add_test(t, an_offset_rides_once);
+    tcase_add_test(t, a_relayed_offset_rides_once);
     suite_add_tcase(s, t);
     return rig_main(s);
 }
