@@ -24,6 +24,7 @@
 #define PULL_COMMIT_OFFSET 1
 #define PULL_SUSPEND       2
 #define PULL_SUBSCRIPTION  4
+#define PULL_CLASS_FILTER  8
 #define PULL_BODY_MAX      4096u /* no client sends any; it is held with the pull */
 #define HOLD_LONGEST_MS    35000 /* below the time a relayed pull may take */
 #define MESSAGES_MAX       4096u /* bound of maxTransferCountOnMessageInMemory */
@@ -325,35 +326,59 @@ static bool parse_tags(struct str text, struct filter *filter)
     return true;
 }
 
+static bool is_by_tags(struct request *req, struct str type)
+{
+    if (type.len == 0 || str_is(type, "TAG"))
+        return true;
+    reply_code(&req->reply, RC_SYSTEM_ERROR, "The broker does not support consumer to filter message by %.*s",
+               (int)type.len, type.p);
+    return false;
+}
+
+/* No heartbeat has told this replica of the subscription yet: it has just started, or lost the connection,
+ * and heartbeats are 30 s apart. Rather than let the consumer stand still with errors until then, nothing is
+ * filtered: clients look at the tags again. Refused is what they do not look at again, and what hangs on
+ * whether the group broadcasts. */
+static bool unknown_filter(struct request *req, const struct group *group, int32_t sys_flag,
+                           struct filter *filter)
+{
+    if (sys_flag & PULL_CLASS_FILTER || !group->consume_broadcast_enable) {
+        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST,
+                   "the subscription of group %s is not known here yet", group->name);
+        return false;
+    }
+    filter->count = 0;
+    return is_by_tags(req, remoting_str(req->cmd, "expressionType"));
+}
+
 /* The filter of a pull without its own subscription: what the group's heartbeat said. */
-static bool registered_filter(struct request *req, const struct group *group, struct str topic,
+static bool registered_filter(struct request *req, const struct group *group, int32_t sys_flag,
                               struct filter *filter)
 {
     struct front *f = req->user;
+    struct str topic = remoting_str(req->cmd, "topic");
     struct client_group *g = clients_group(f->clients, CLIENT_CONSUMER, str_of(group->name));
-    struct subscription *s = NULL;
+    struct subscription *s;
 
-    if (g != NULL)
-        HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
+    if (g == NULL || g->subscriptions == NULL)
+        return unknown_filter(req, group, sys_flag, filter);
+    HASH_FIND(hh, g->subscriptions, topic.p, topic.len, s);
     if (s == NULL) {
-        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST, "group %s has no subscription to %.*s here yet",
+        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST, "group %s has no subscription to %.*s here",
                    group->name, (int)topic.len, topic.p);
-        return false;
-    }
-    if (remoting_i64_or(req->cmd, "subVersion", 0) > s->version) {
-        reply_code(&req->reply, RC_SUBSCRIPTION_NOT_LATEST,
-                   "the subscription of group %s here is older than the pull's", group->name);
         return false;
     }
     if (g->broadcasting && !group->consume_broadcast_enable) {
         reply_code(&req->reply, RC_NO_PERMISSION, "group %s may not consume broadcasts", group->name);
         return false;
     }
-    if (strcmp(s->type, "TAG") != 0 || !parse_tags(str_of(s->expression), filter)) {
-        reply_code(&req->reply, RC_SYSTEM_ERROR,
-                   "The broker does not support consumer to filter message by %s", s->type);
+    if (remoting_i64_or(req->cmd, "subVersion", 0) >
+        s->version) /* told by another member; this one's comes */
+        return unknown_filter(req, group, sys_flag, filter);
+    if (!is_by_tags(req, str_of(s->type)))
         return false;
-    }
+    if (!parse_tags(str_of(s->expression), filter))
+        filter->count = 0; /* too many to compare: the client does */
     return true;
 }
 
@@ -372,13 +397,8 @@ static bool may_pull(struct request *req, const struct group *group)
 
 static bool requested_filter(struct request *req, struct filter *filter)
 {
-    struct str type = remoting_str(req->cmd, "expressionType");
-
-    if (type.len > 0 && !str_is(type, "TAG")) {
-        reply_code(&req->reply, RC_SYSTEM_ERROR,
-                   "The broker does not support consumer to filter message by %.*s", (int)type.len, type.p);
+    if (!is_by_tags(req, remoting_str(req->cmd, "expressionType")))
         return false;
-    }
     if (!parse_tags(remoting_str(req->cmd, "subscription"), filter)) {
         reply_code(&req->reply, RC_SUBSCRIPTION_PARSE_FAILED, "more than %u tags in one subscription",
                    FILTER_TAGS_MAX);
@@ -481,7 +501,7 @@ void handle_pull(struct request *req)
     if (t == NULL || !may_pull(req, group))
         return;
     if (!(sys_flag & PULL_SUBSCRIPTION ? requested_filter(req, &filter)
-                                       : registered_filter(req, group, remoting_str(cmd, "topic"), &filter)))
+                                       : registered_filter(req, group, sys_flag, &filter)))
         return;
     metric_add(&f->counters.pulls, 1);
 

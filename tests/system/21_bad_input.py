@@ -151,7 +151,7 @@ def wrong_requests(root):
     refused(c, PULL, pull | {"queueOffset": 1 << 62}, 21, "BADLY")
     refused(c, PULL, pull | {"topic": "None"}, 17, "None")
     refused(c, PULL, pull | {"consumerGroup": "a b"}, 29, "a b")
-    refused(c, PULL, pull | {"sysFlag": 0}, 24, "subscription")
+    refused(c, PULL, pull | {"sysFlag": 8}, 24, "subscription")
     refused(c, PULL, pull | {"expressionType": "SQL92"}, 1, "SQL92")
     refused(c, PULL, pull, 29, "body", b"x" * 4097)
     refused(c, PULL, pull | {"subscription": "||".join(f"t{i}" for i in range(100))}, 23, "tags")

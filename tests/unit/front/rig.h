@@ -44,6 +44,7 @@ static const struct dispatch_row rig_rows[] = {
     {GET_CONSUMER_LIST_BY_GROUP, "GET_CONSUMER_LIST_BY_GROUP", handle_consumer_list, READ},
     {UPDATE_AND_CREATE_TOPIC, "UPDATE_AND_CREATE_TOPIC", handle_topic_put, WRITE},
     {DELETE_TOPIC_IN_BROKER, "DELETE_TOPIC_IN_BROKER", handle_topic_delete, WRITE},
+    {UPDATE_AND_CREATE_SUBSCRIPTIONGROUP, "UPDATE_AND_CREATE_SUBSCRIPTIONGROUP", handle_group_put, WRITE},
     {LOCK_BATCH_MQ, "LOCK_BATCH_MQ", handle_lock, WRITE},
 };
 

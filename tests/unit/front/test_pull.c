@@ -87,7 +87,7 @@ START_TEST(refusals)
     rig_expect(2, RC_INVALID_PARAMETER);
     pull(3, "0", "9223372036854775808", AT_ONCE, "*");
     rig_expect(3, RC_INVALID_PARAMETER);
-    pull(4, "0", "0", "0", "*"); /* without its own subscription, and no heartbeat */
+    pull(4, "0", "0", "8", "*"); /* class filter: without its own subscription, and no heartbeat */
     rig_expect(4, RC_SUBSCRIPTION_NOT_EXIST);
     rig_ask(5, PULL_MESSAGE, PULL_FIELDS("None", "0", "0", AT_ONCE, "*"));
     rig_settle();
@@ -95,6 +95,24 @@ START_TEST(refusals)
     rig.settings.broker_permission = 2;
     pull(6, "0", "0", AT_ONCE, "*");
     rig_expect(6, RC_NO_PERMISSION);
+}
+END_TEST
+
+/* A leader that has just started has heard no heartbeat yet: clients sort out what they get, by tags only. */
+START_TEST(what_is_not_known_is_not_filtered)
+{
+    pull(1, "0", "0", "0", "");
+    rig_expect(1, RC_SUCCESS);
+    ck_assert_uint_eq(messages_in(rig_answer(1)->body), 3);
+    rig_ask(2, PULL_MESSAGE, PULL_FIELDS("T", "0", "0", "0", ""), "expressionType", "SQL92");
+    rig_settle();
+    rig_expect(2, RC_SYSTEM_ERROR);
+    rig_ask_body(3, UPDATE_AND_CREATE_SUBSCRIPTIONGROUP,
+                 STR("{\"groupName\":\"g\",\"consumeEnable\":true,\"consumeBroadcastEnable\":false}"), NULL);
+    rig_settle();
+    rig_expect(3, RC_SUCCESS);
+    pull(4, "0", "0", "0", "");
+    rig_expect(4, RC_SUBSCRIPTION_NOT_EXIST);
 }
 END_TEST
 
@@ -296,6 +314,7 @@ int main(void)
     tcase_add_checked_fixture(t, three_messages, rig_end);
     tcase_add_loop_test(t, result_table, 0, sizeof(results) / sizeof(results[0]));
     tcase_add_test(t, refusals);
+    tcase_add_test(t, what_is_not_known_is_not_filtered);
     tcase_add_test(t, the_answer_is_bounded_but_never_empty);
     tcase_add_test(t, arrival_wakes);
     tcase_add_test(t, a_filter_skips_without_answering);
