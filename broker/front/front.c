@@ -99,4 +99,5 @@ void front_on_conn_closed(struct front *f, uint64_t conn_id)
 {
     pushes_on_close(f->pushes, conn_id);
     clients_on_close(f->clients, conn_id);
+    hold_on_close(f->hold, conn_id);
 }

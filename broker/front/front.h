@@ -114,6 +114,7 @@ void gate_again(struct front *f, struct kept *k);
 void gate_drop(struct kept *k);
 const struct reply_to *gate_reply(const struct kept *k);
 struct front *gate_front(const struct kept *k);
+uint64_t gate_conn_id(const struct kept *k); /* of its client; 0 when another replica relayed it */
 /* True once: the kept pull carries an offset to commit. From then on its frame does not say so any more: run
  * or relayed again, it must not take a newer offset back. */
 bool gate_take_commit(struct kept *k);

@@ -137,6 +137,11 @@ struct front *gate_front(const struct kept *k)
     return k->f;
 }
 
+uint64_t gate_conn_id(const struct kept *k)
+{
+    return came_by_relay(&k->reply) ? 0 : k->reply.conn_id;
+}
+
 void gate_again(struct front *f, struct kept *k)
 {
     struct kept *outer = f->again;

@@ -44,7 +44,7 @@ struct found {
     } messages[];
 };
 
-static void pull_free(struct pull *p)
+void pull_drop(struct pull *p)
 {
     if (p->kept != NULL)
         gate_drop(p->kept);
@@ -64,7 +64,7 @@ static void answer(struct pull *p, int32_t code, const char *status, uint64_t ne
     remoting_put_i64(&out, "minOffset", (int64_t)min);
     remoting_put_i64(&out, "maxOffset", (int64_t)max);
     reply_out(gate_reply(p->kept), &out, body);
-    pull_free(p);
+    pull_drop(p);
 }
 
 void pull_expire(struct pull *p)
@@ -75,6 +75,13 @@ void pull_expire(struct pull *p)
     answer(p, RC_PULL_NOT_FOUND, "OFFSET_OVERFLOW_ONE", p->offset, min, max, NULL);
 }
 
+void pull_refuse(struct pull *p)
+{
+    reply_code(gate_reply(p->kept), RC_SYSTEM_BUSY,
+               "too many pulls wait for messages here (%u pulls or %u bytes)", HOLD_MAX, HOLD_MAX_BYTES);
+    pull_drop(p);
+}
+
 void pull_return(struct pull *p)
 {
     struct kept *k = p->kept;
@@ -82,7 +89,7 @@ void pull_return(struct pull *p)
     p->kept = NULL;
     gate_extend(k);
     gate_again(p->f, k);
-    pull_free(p);
+    pull_drop(p);
 }
 
 uint32_t pull_bytes(const struct pull *p)
@@ -116,7 +123,7 @@ static void finish(struct found *found)
                        "message at position %llu is damaged on this replica",
                        (unsigned long long)found->messages[i].position);
             buf_unref(found->body);
-            pull_free(p);
+            pull_drop(p);
             free(found);
             return;
         }
@@ -138,7 +145,7 @@ static void on_bytes_read(void *arg, int err)
     }
     reply_code(gate_reply(found->pull->kept), RC_SYSTEM_ERROR, "the log cannot be read: %s", err_text(err));
     buf_unref(found->body);
-    pull_free(found->pull);
+    pull_drop(found->pull);
     free(found);
 }
 
@@ -192,7 +199,7 @@ static void on_rows_loaded(void *arg, int err)
         pull_run(p);
     } else {
         reply_code(gate_reply(p->kept), RC_SYSTEM_ERROR, "the index cannot be read: %s", err_text(err));
-        pull_free(p);
+        pull_drop(p);
     }
 }
 
@@ -286,7 +293,7 @@ void pull_run(struct pull *p)
     }
     if (state_queue_bounds(p->f->state, str_of(p->topic), p->queue_id, &min, &max) != 0) {
         reply_code(gate_reply(p->kept), RC_TOPIC_NOT_EXIST, "topic %s has gone", p->topic);
-        pull_free(p);
+        pull_drop(p);
     } else if (max == 0 && p->offset > 0) {
         answer(p, RC_PULL_OFFSET_MOVED, "NO_MESSAGE_IN_QUEUE", 0, min, max, NULL);
     } else if (p->offset < min) {

@@ -1,6 +1,6 @@
 /*
- * hold.c - see hold.h. Held pulls hang under their queue; arrivals only mark the queue, so that a burst of
- * entries in one turn wakes each pull once.
+ * hold.c - see hold.h. Held pulls hang under their queue, and under the connection they came over; arrivals
+ * only mark the queue, so that a burst of entries in one turn wakes each pull once.
  */
 #include "broker/front/hold.h"
 
@@ -9,10 +9,10 @@
 #include <uthash.h>
 
 #include "broker/front/pull.h"
+#include "common/conn.h"
+#include "common/log.h"
 
-#define HOLD_MAX       200000u /* pulls; beyond, and beyond so many bytes, they are answered at once */
-#define HOLD_MAX_BYTES (128u << 20)
-#define HOLD_SWEEP_MS  100u
+#define HOLD_SWEEP_MS 100u
 
 TAILQ_HEAD(pull_list, pull);
 
@@ -25,9 +25,17 @@ struct held_queue {
     char key[]; /* queue id, topic */
 };
 
+/* What came over one connection, so that its end looks at nothing else. */
+struct held_conn {
+    UT_hash_handle hh;
+    uint64_t conn_id;
+    LIST_HEAD(, pull) pulls;
+};
+
 struct hold {
     struct front *f;
     struct held_queue *queues;
+    struct held_conn *conns; /* by conn_id; none without pulls */
     TAILQ_HEAD(, held_queue) marked;
     uint64_t count, bytes;
     struct timer sweep;
@@ -52,12 +60,48 @@ static struct held_queue *find(const struct hold *h, const char *topic, uint32_t
     return q;
 }
 
+static void conn_join(struct hold *h, struct pull *p, uint64_t conn_id)
+{
+    struct held_conn *c;
+
+    HASH_FIND(hh, h->conns, &conn_id, sizeof(conn_id), c);
+    if (c == NULL) {
+        c = calloc(1, sizeof(*c));
+        ENSURE(c != NULL);
+        c->conn_id = conn_id;
+        HASH_ADD(hh, h->conns, conn_id, sizeof(c->conn_id), c);
+    }
+    LIST_INSERT_HEAD(&c->pulls, p, of_conn);
+    p->held_of = c;
+}
+
+static void conn_leave(struct hold *h, struct pull *p)
+{
+    struct held_conn *c = p->held_of;
+
+    if (c == NULL)
+        return;
+    LIST_REMOVE(p, of_conn);
+    p->held_of = NULL;
+    if (!LIST_EMPTY(&c->pulls))
+        return;
+    HASH_DEL(h->conns, c);
+    free(c);
+}
+
 void hold_add(struct hold *h, struct pull *p)
 {
     struct held_queue *q = find(h, p->topic, p->queue_id);
+    uint64_t conn_id = gate_conn_id(p->kept);
 
+    if (conn_id != 0 && conn_by_id(h->f->loop, conn_id) == NULL) { /* it has closed while bytes were read */
+        pull_drop(p);
+        return;
+    }
     if (h->count >= HOLD_MAX || h->bytes >= HOLD_MAX_BYTES) {
-        pull_expire(p);
+        LOG_WARN_EVERY(10000, "too many pulls to hold", "pulls=%llu bytes=%llu", (unsigned long long)h->count,
+                       (unsigned long long)h->bytes);
+        pull_refuse(p);
         return;
     }
     if (q == NULL) {
@@ -71,12 +115,15 @@ void hold_add(struct hold *h, struct pull *p)
         timer_start(&h->sweep, HOLD_SWEEP_MS);
     h->bytes += pull_bytes(p);
     TAILQ_INSERT_TAIL(&q->pulls, p, link);
+    if (conn_id != 0)
+        conn_join(h, p, conn_id);
 }
 
-static void forget(struct hold *h, const struct pull *p)
+static void forget(struct hold *h, struct pull *p)
 {
     h->count--;
     h->bytes -= pull_bytes(p);
+    conn_leave(h, p);
 }
 
 static void queue_release(struct hold *h, struct held_queue *q)
@@ -167,6 +214,23 @@ static void empty(struct hold *h, void (*give)(struct pull *p))
             TAILQ_REMOVE(&all, p, link);
             give(p);
         }
+        queue_release(h, q);
+    }
+}
+
+void hold_on_close(struct hold *h, uint64_t conn_id)
+{
+    struct held_conn *c;
+    struct pull *p, *next;
+
+    HASH_FIND(hh, h->conns, &conn_id, sizeof(conn_id), c);
+    for (p = c != NULL ? LIST_FIRST(&c->pulls) : NULL; p != NULL; p = next) {
+        struct held_queue *q = find(h, p->topic, p->queue_id);
+
+        next = LIST_NEXT(p, of_conn);
+        TAILQ_REMOVE(&q->pulls, p, link);
+        forget(h, p); /* the last one takes c with it */
+        pull_drop(p);
         queue_release(h, q);
     }
 }

@@ -19,7 +19,9 @@ struct filter {
 };
 
 struct pull {
-    TAILQ_ENTRY(pull) link; /* hold.c: under its queue */
+    TAILQ_ENTRY(pull) link;    /* hold.c: under its queue */
+    LIST_ENTRY(pull) of_conn;  /* hold.c: of one connection */
+    struct held_conn *held_of; /* NULL: not held, or relayed here */
     struct front *f;
     struct kept *kept;
     char topic[TOPIC_NAME_MAX + 1];
@@ -35,6 +37,11 @@ struct pull {
 void pull_run(struct pull *p);
 /* Time is up: answer "not found". */
 void pull_expire(struct pull *p);
+/* Nobody waits for the answer any more. */
+void pull_drop(struct pull *p);
+/* More pulls than may be held: an error, which clients wait after (Java 1 s, Go 3 s) before they pull again.
+ * "Not found" they take as a reason to pull at once. */
+void pull_refuse(struct pull *p);
 /* This replica may not answer it any more: back to the gate. */
 void pull_return(struct pull *p);
 /* Memory it takes. */

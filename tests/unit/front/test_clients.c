@@ -221,6 +221,40 @@ START_TEST(pulls_use_the_subscription_of_the_heartbeat)
 }
 END_TEST
 
+static void send_pull(int client, const char *topic)
+{
+    const char *fields[] = {PULL_FIELDS(topic, "0", "0", "6", "*")};
+    struct remoting_out out;
+    struct buf *frame;
+
+    remoting_request(&out, REMOTING_JSON, PULL_MESSAGE, 1, false);
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i += 2)
+        remoting_put_str(&out, fields[i], str_of(fields[i + 1]));
+    ck_assert_int_eq(remoting_encode(&out, NULL, 0, &frame), 0);
+    conn_write_buf(clients[client], frame);
+}
+
+START_TEST(close_drops_what_is_held)
+{
+    rig_ask(1, UPDATE_AND_CREATE_TOPIC, "topic", "T", "readQueueNums", "1", "writeQueueNums", "1", "perm",
+            "6", "topicFilterType", "SINGLE_TAG", "order", "false");
+    heartbeat(0, "c0", "CLUSTERING", "T");
+    rig_settle();
+    for (int i = 0; i < 5; i++)
+        send_pull(i % 2, "T");
+    rig_until(hold_count(rig.f.hold) == 5);
+    conn_close(clients[0]);
+    rig_until(hold_count(rig.f.hold) == 2); /* the others' stay */
+    rig_ask(2, SEND_MESSAGE, SEND_FIELDS("T", "0", ""));
+    rig_settle();
+    rig_until(answers[1] == 2);
+    ck_assert_uint_eq(hold_count(rig.f.hold), 0);
+    send_pull(1, "T");
+    conn_close(clients[1]);
+    rig_settle();
+}
+END_TEST
+
 START_TEST(silent_members_expire)
 {
     rig.settings.channel_expired_ms = 1;
@@ -245,6 +279,7 @@ int main(void)
     tcase_add_test(t, the_newest_connection_wins);
     tcase_add_test(t, unregister);
     tcase_add_test(t, pulls_use_the_subscription_of_the_heartbeat);
+    tcase_add_test(t, close_drops_what_is_held);
     tcase_add_test(t, silent_members_expire);
     suite_add_tcase(s, t);
     return rig_main(s);

@@ -166,6 +166,18 @@ START_TEST(time_is_up)
 }
 END_TEST
 
+START_TEST(what_cannot_be_held_is_refused)
+{
+    static char text[4096];
+    struct str body = {text, sizeof(text)};
+
+    pull(2, "0", "0", AT_ONCE, "*"); /* makes the group */
+    for (uint32_t i = 0; i < HOLD_MAX_BYTES / sizeof(text) && !rig_answered(1); i++)
+        rig_ask_body(1, PULL_MESSAGE, body, PULL_FIELDS("T", "0", "3", SUSPENDED, "*"), NULL);
+    rig_expect(1, RC_SYSTEM_BUSY); /* not 19: clients pull again at once on it */
+}
+END_TEST
+
 START_TEST(held_pulls_move_with_the_leader)
 {
     pull(1, "0", "3", SUSPENDED, "*");
@@ -319,6 +331,7 @@ int main(void)
     tcase_add_test(t, arrival_wakes);
     tcase_add_test(t, a_filter_skips_without_answering);
     tcase_add_test(t, time_is_up);
+    tcase_add_test(t, what_cannot_be_held_is_refused);
     tcase_add_test(t, held_pulls_move_with_the_leader);
     tcase_add_test(t, deleted_topic_under_a_held_pull);
     tcase_add_test(t, bytes_from_the_disk);
