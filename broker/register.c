@@ -1,5 +1,7 @@
 #include "broker/register.h"
 
+#include "broker/register_body.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +29,15 @@ struct registrar {
     uint32_t count;
     struct timer period, retry, soon;
     bool leaving;
+    /* The newest body, for all nameservers and for as long as its version is the newest. */
+    struct register_body body;
+    struct data_version version;
+    bool with_topics;
+    int64_t permission;
+    /* When all were asked last, and in which role. */
+    uint64_t asked_ms;
+    dl_term_t asked_term;
+    bool asked_serving;
 };
 
 static int64_t broker_id(const struct front *f)
@@ -34,11 +45,8 @@ static int64_t broker_id(const struct front *f)
     return f->serving ? 0 : (int64_t)f->self;
 }
 
-/* NULL when it is too large for a frame. */
-static struct buf *registration_body(struct front *f)
+static struct data_version version_now(const struct front *f)
 {
-    struct bld body = bld_of(FRONT_BODY_MAX);
-    struct jw w = jw_of(&body);
     struct data_version version = state_topics_version(f->state);
 
     version.state_version = f->term;
@@ -46,20 +54,23 @@ static struct buf *registration_body(struct front *f)
      * a leader must not come with the one it registered as a follower. */
     if (f->serving)
         version.counter += (int64_t)f->term;
-    jw_object(&w);
-    jw_key(&w, "filterServerList");
-    jw_array(&w);
-    jw_end_array(&w);
-    jw_key(&w, "topicConfigSerializeWrapper");
-    front_topic_table_json(f, &w, version);
-    jw_end_object(&w);
-    if (body.full) {
-        bld_drop(&body);
-        LOG_WARN_EVERY(10000, "too many topics to register", "topics=%u bytes_max=%u",
-                       state_topic_count(f->state), FRONT_BODY_MAX);
-        return NULL;
-    }
-    return bld_take(&body);
+    return version;
+}
+
+static const struct register_body *body_now(struct registrar *r)
+{
+    struct data_version now = version_now(r->f), *had = &r->version;
+
+    if (r->body.buf != NULL && r->with_topics == r->f->serving &&
+        r->permission == r->f->settings->broker_permission && had->state_version == now.state_version &&
+        had->counter == now.counter && had->timestamp_ms == now.timestamp_ms)
+        return &r->body;
+    buf_unref(r->body.buf);
+    r->body = register_body_make(r->f, now, r->f->serving);
+    r->version = now;
+    r->with_topics = r->f->serving;
+    r->permission = r->f->settings->broker_permission;
+    return &r->body;
 }
 
 static void put_identity(struct front *f, struct remoting_out *out)
@@ -94,32 +105,32 @@ static void ask(struct nameserver *ns)
 {
     struct front *f = ns->r->f;
     struct remoting_out out;
-    struct buf *body;
+    const struct register_body *body;
 
     if (ns->r->leaving)
         return;
     ns->stale = ns->asking;
     if (ns->asking)
         return;
-    body = registration_body(f);
-    if (body == NULL)
-        return;
+    body = body_now(ns->r);
     remoting_request(&out, REMOTING_JSON, REGISTER_BROKER, 0, false);
     put_identity(f, &out);
     remoting_put_str(&out, "haServerAddr", str_of(f->address));
-    remoting_put_bool(&out, "compressed", false);
-    remoting_put_i64(&out, "bodyCrc32", crc32_zlib(body->data, body->len) & CRC_MASK);
+    remoting_put_bool(&out, "compressed", body->packed);
+    remoting_put_i64(&out, "bodyCrc32", crc32_zlib(body->buf->data, body->buf->len) & CRC_MASK);
     remoting_put_i64(&out, "heartbeatTimeoutMillis", HEARTBEAT_TIMEOUT_MS);
     remoting_put_bool(&out, "enableActingMaster", false);
     ns->asking = true;
-    caller_send(ns->caller, &out, body->data, body->len, REGISTER_TIMEOUT_MS, on_answer, ns);
-    buf_unref(body);
+    caller_send(ns->caller, &out, body->buf->data, body->buf->len, REGISTER_TIMEOUT_MS, on_answer, ns);
 }
 
 static void ask_all(void *arg)
 {
     struct registrar *r = arg;
 
+    r->asked_ms = loop_now_ms(r->f->loop);
+    r->asked_term = r->f->term;
+    r->asked_serving = r->f->serving;
     for (uint32_t i = 0; i < r->count; i++)
         ask(&r->servers[i]);
 }
@@ -158,8 +169,14 @@ static void on_state(void *user, struct caller *caller, bool up, int why)
 
 void registrar_poke(struct registrar *r)
 {
-    if (r->count > 0)
-        timer_start(&r->soon, 0);
+    uint64_t now_ms = loop_now_ms(r->f->loop);
+    uint64_t due_ms = r->asked_ms + register_gap_ms(state_topic_count(r->f->state));
+
+    if (r->count == 0)
+        return;
+    if (r->asked_term != r->f->term || r->asked_serving != r->f->serving || now_ms >= due_ms)
+        due_ms = now_ms;
+    timer_start(&r->soon, (uint32_t)(due_ms - now_ms));
 }
 
 static const struct caller_ops caller_ops = {.on_state = on_state};
@@ -231,6 +248,7 @@ void registrar_free(struct registrar *r)
     timer_release(&r->period);
     timer_release(&r->retry);
     timer_release(&r->soon);
+    buf_unref(r->body.buf);
     free(r);
 }
 

@@ -3,4 +3,4 @@ ROOMS          += broker
 broker_SRCS    := $(filter-out broker/main.c,$(wildcard broker/*.c))
 broker_ARCHIVE := libmqbroker.a
 broker_NEEDS   := front state dledger dlnet dlstore dlcore proto common
-broker_LIBS    :=
+broker_LIBS    := $(ZLIB_LIBS)

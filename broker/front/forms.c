@@ -67,7 +67,7 @@ static void write_topic(void *arg, const struct topic *t)
     front_topic_config_json(tw->w, t, tw->mask);
 }
 
-void front_topic_table_json(struct front *f, struct jw *w, struct data_version version)
+void front_topic_table_json(struct front *f, struct jw *w, struct data_version version, bool with_topics)
 {
     struct table_writer tw = {w, (uint32_t)f->settings->broker_permission};
 
@@ -78,7 +78,8 @@ void front_topic_table_json(struct front *f, struct jw *w, struct data_version v
     front_data_version_json(w, version);
     jw_key(w, "topicConfigTable");
     jw_object(w);
-    state_each_topic(f->state, write_topic, &tw);
+    if (with_topics)
+        state_each_topic(f->state, write_topic, &tw);
     jw_end_object(w);
     jw_key(w, "topicQueueMappingDetailMap");
     jw_object(w);

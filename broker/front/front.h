@@ -180,8 +180,8 @@ void front_topic_config_members(struct jw *w, const struct topic *t, uint32_t pe
 void front_topic_config_json(struct jw *w, const struct topic *t, uint32_t permission_mask);
 void front_data_version_json(struct jw *w, struct data_version v);
 void front_message_queue_members(struct jw *w, struct str topic, struct str broker, uint32_t queue_id);
-/* TopicConfigSerializeWrapper of all topics, the permission masked by brokerPermission. */
-void front_topic_table_json(struct front *f, struct jw *w, struct data_version version);
+/* TopicConfigSerializeWrapper of all topics (or none), the permission masked by brokerPermission. */
+void front_topic_table_json(struct front *f, struct jw *w, struct data_version version, bool with_topics);
 #define FRONT_BODY_MAX (15u * 1024 * 1024) /* largest JSON answer */
 
 #endif

@@ -199,7 +199,7 @@ void handle_topics_all(struct request *req)
     struct bld body = bld_of(FRONT_BODY_MAX);
     struct jw w = jw_of(&body);
 
-    front_topic_table_json(f, &w, state_topics_version(f->state));
+    front_topic_table_json(f, &w, state_topics_version(f->state), true);
     reply_body(&req->reply, &body);
 }
 
