@@ -32,9 +32,9 @@
 #define CLIENT_ID_MAX      1024u
 #define LOCKS_MAX          200000u
 #define CURSORS_MAX        1000000u /* (group, topic) pairs with offsets */
+#define OFFSETS_MAX        4000000u /* offsets of all of them, 16 to 24 bytes each */
 #define QUEUES_PER_COMMAND 1024u    /* bits of state_result.locked_mask */
 #define LOADS_MAX          256u     /* index blocks being read */
-#define OFFSET_NONE        UINT64_MAX
 
 struct cursors;
 struct lock;
@@ -52,12 +52,18 @@ struct group_rec {
     UT_hash_handle hh;
 };
 
-/* Offsets of one group on one topic. */
+struct cursor {
+    uint64_t offset;
+    uint32_t queue_id;
+};
+
+/* Offsets of one group on one topic: of the queues that have one, so that memory follows what was committed
+ * and not how many queues somebody gave the topic. */
 struct cursors {
     struct topic_rec *topic;
     struct group_cursors *group;
-    uint64_t *offsets; /* by queue; OFFSET_NONE where nothing was committed */
-    uint32_t count;
+    struct cursor *rows; /* by ascending queue */
+    uint32_t count, cap;
     struct cursors *topic_prev, *topic_next;
     struct cursors *group_prev, *group_next;
     UT_hash_handle hh;
@@ -104,7 +110,7 @@ struct state {
     struct cursors *cursors;
     struct group_cursors *group_cursors;
     struct lock *locks;
-    uint32_t topic_count, group_count, queue_count, cursor_count, lock_count;
+    uint32_t topic_count, group_count, queue_count, cursor_count, offset_count, lock_count;
     uint32_t next_uid;
     struct data_version topics_version, groups_version;
     struct state_changes changes;

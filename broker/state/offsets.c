@@ -72,32 +72,59 @@ static void cursors_remove(struct state *s, struct cursors *c)
         free(c->group);
     }
     s->cursor_count--;
-    free(c->offsets);
+    s->offset_count -= c->count;
+    free(c->rows);
     free(c);
 }
 
 static void cursors_drop(struct state *s, struct cursors *c)
 {
     for (uint32_t i = 0; i < c->count; i++) {
-        if (c->offsets[i] == OFFSET_NONE)
-            continue;
-        struct key key = key_of_group(RECORD_OFFSET, c->topic->t.uid, i, group_name(c));
+        struct key key = key_of_group(RECORD_OFFSET, c->topic->t.uid, c->rows[i].queue_id, group_name(c));
         delta_delete(&s->delta, &key);
     }
     cursors_remove(s, c);
 }
 
-static void cursor_set(struct cursors *c, uint32_t queue_id, uint64_t offset)
+/* Where the row of the queue is, or has to be. */
+static uint32_t cursor_place(const struct cursors *c, uint32_t queue_id)
 {
-    if (queue_id >= c->count) {
-        /* Room for all queues the topic has now, so that it grows once and not queue by queue. */
-        uint32_t count = c->topic->t.queue_count;
-        c->offsets = mem_resize(c->offsets, count, sizeof *c->offsets);
-        for (uint32_t i = c->count; i < count; i++)
-            c->offsets[i] = OFFSET_NONE;
-        c->count = count;
+    uint32_t from = 0, to = c->count;
+    if (to > 0 && c->rows[to - 1].queue_id < queue_id) /* queues come in order when a checkpoint is loaded */
+        return to;
+    while (from < to) {
+        uint32_t middle = from + (to - from) / 2;
+        if (c->rows[middle].queue_id < queue_id)
+            from = middle + 1;
+        else
+            to = middle;
     }
-    c->offsets[queue_id] = offset;
+    return from;
+}
+
+/* The row of the queue, or NULL. */
+static struct cursor *cursor_find(const struct cursors *c, uint32_t queue_id)
+{
+    uint32_t place = c ? cursor_place(c, queue_id) : 0;
+    return c && place < c->count && c->rows[place].queue_id == queue_id ? &c->rows[place] : NULL;
+}
+
+static void cursor_set(struct state *s, struct cursors *c, uint32_t queue_id, uint64_t offset)
+{
+    struct cursor *row = cursor_find(c, queue_id);
+    if (row) {
+        row->offset = offset;
+        return;
+    }
+    if (c->count == c->cap) {
+        c->cap += c->cap < 8 ? 4 : c->cap / 2;
+        c->rows = mem_resize(c->rows, c->cap, sizeof *c->rows);
+    }
+    uint32_t place = cursor_place(c, queue_id);
+    memmove(c->rows + place + 1, c->rows + place, (c->count - place) * sizeof *c->rows);
+    c->rows[place] = (struct cursor){offset, queue_id};
+    c->count++;
+    s->offset_count++;
 }
 
 static void commit_one(struct state *s, const Ledgermq__Command__OffsetCommit *commit)
@@ -120,9 +147,15 @@ static void commit_one(struct state *s, const Ledgermq__Command__OffsetCommit *c
                CURSORS_MAX);
         return;
     }
+    /* The count is that of the records in the checkpoint: the same on every replica, whatever its history. */
+    if (s->offset_count >= OFFSETS_MAX && !cursor_find(c, commit->queue_id)) {
+        refuse(s, RMQ_SYSTEM_ERROR, "offset commit: there are %u offsets of groups, no more fit",
+               OFFSETS_MAX);
+        return;
+    }
     if (!c)
         c = cursors_add(s, t, group);
-    cursor_set(c, commit->queue_id, commit->offset);
+    cursor_set(s, c, commit->queue_id, commit->offset);
     uint8_t fields[8];
     put_le64(fields, commit->offset);
     struct key key = key_of_group(RECORD_OFFSET, t->t.uid, commit->queue_id, group);
@@ -168,7 +201,7 @@ int offsets_load(struct state *s, struct rd *key, struct rd *value)
         rd_left(value) > 0 || offset > INT64_MAX)
         return ERR_DAMAGED;
     struct cursors *c = cursors_find(s, t, group);
-    cursor_set(c ? c : cursors_add(s, t, group), queue_id, offset);
+    cursor_set(s, c ? c : cursors_add(s, t, group), queue_id, offset);
     return 0;
 }
 
@@ -178,8 +211,7 @@ uint64_t offsets_digest(const struct state *s)
     for (const struct cursors *c = s->cursors; c; c = c->hh.next) {
         uint64_t h = digest_bytes(DIGEST_SEED, c->key, c->key_len);
         for (uint32_t i = 0; i < c->count; i++)
-            if (c->offsets[i] != OFFSET_NONE)
-                sum += digest_u64(digest_u64(h, i), c->offsets[i]);
+            sum += digest_u64(digest_u64(h, c->rows[i].queue_id), c->rows[i].offset);
     }
     return sum;
 }
@@ -197,9 +229,10 @@ int state_offset(const struct state *s, struct str group, struct str topic, uint
 {
     const struct topic_rec *t = topics_find(s, topic);
     const struct cursors *c = t ? cursors_find(s, t, group) : NULL;
-    if (!c || queue_id >= c->count || c->offsets[queue_id] == OFFSET_NONE)
+    const struct cursor *row = cursor_find(c, queue_id);
+    if (!row)
         return ERR_NOT_FOUND;
-    *offset = c->offsets[queue_id];
+    *offset = row->offset;
     return 0;
 }
 
@@ -214,8 +247,7 @@ void state_each_offset(const struct state *s, struct str group, struct str topic
         if (topic.len > 0 && !str_eq(topic, name))
             continue;
         for (uint32_t i = 0; i < c->count; i++)
-            if (c->offsets[i] != OFFSET_NONE)
-                fn(arg, group_name(c), name, i, c->offsets[i]);
+            fn(arg, group_name(c), name, c->rows[i].queue_id, c->rows[i].offset);
     }
 }
 

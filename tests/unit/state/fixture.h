@@ -6,6 +6,7 @@
 #define TESTS_UNIT_STATE_FIXTURE_H
 
 #include <check.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -29,6 +30,13 @@ struct rig {
     dl_pos_t position;
     bool follows_log; /* set before rig_open */
 };
+
+/* Bytes in use, by malloc's own count; 0 where a sanitizer has replaced malloc. */
+static inline size_t heap_bytes(void)
+{
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
 
 static inline void rig_run_jobs(struct rig *r)
 {

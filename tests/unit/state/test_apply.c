@@ -1,6 +1,7 @@
 /*
  * test_apply.c - each command: what it does, what it refuses.
  */
+#include "broker/state/internal.h"
 #include "tests/unit/state/fixture.h"
 
 static struct memory_checkpoint *store;
@@ -392,6 +393,63 @@ START_TEST(good_commits_of_an_entry_stand_beside_refused_ones)
 }
 END_TEST
 
+/* Groups that commit one offset each on a topic of the most queues. */
+START_TEST(memory_follows_the_offsets_and_not_the_queues)
+{
+    char group[16];
+    put_topic("wide", QUEUES_MAX, QUEUES_MAX);
+    rig_flush(&rig);
+    size_t before = heap_bytes();
+    for (uint32_t i = 0; i < 1000; i++) {
+        snprintf(group, sizeof group, "g%u", i);
+        entry_commit(&e, group, "wide", i * 65 % QUEUES_MAX, i);
+        ck_assert_int_eq(apply(), 0);
+    }
+    size_t used = heap_bytes() - before;
+    ck_assert_msg(used <= 1000 * 1024, "%zu bytes for 1,000 offsets", used);
+}
+END_TEST
+
+START_TEST(queues_are_committed_in_any_order)
+{
+    put_topic("wide", 1000, 1000);
+    for (uint32_t i = 0; i < 1000; i++) {
+        entry_commit(&e, "G", "wide", i * 7919 % 1000, i);
+        ck_assert_int_eq(apply(), 0);
+    }
+    for (uint32_t i = 0; i < 1000; i++) {
+        uint64_t offset;
+        ck_assert_int_eq(state_offset(rig.state, STR("G"), STR("wide"), i * 7919 % 1000, &offset), 0);
+        ck_assert_uint_eq(offset, i);
+    }
+}
+END_TEST
+
+START_TEST(offsets_are_limited)
+{
+    uint64_t offset;
+    put_topic("T", 4, 4);
+    entry_commit(&e, "G", "T", 2, 1);
+    ck_assert_int_eq(apply(), 0);
+    rig.state->offset_count += OFFSETS_MAX - 1; /* as if there were so many */
+    uint64_t digest = state_digest(rig.state);
+    entry_commit(&e, "G", "T", 1, 5);
+    ck_assert_int_eq(apply(), 1);
+    entry_commit(&e, "H", "T", 2, 5);
+    ck_assert_int_eq(apply(), 1);
+    ck_assert_uint_eq(state_digest(rig.state), digest);
+    entry_commit(&e, "G", "T", 2, 5); /* has its place */
+    ck_assert_int_eq(apply(), 0);
+    ck_assert_int_eq(state_offset(rig.state, STR("G"), STR("T"), 2, &offset), 0);
+    ck_assert_uint_eq(offset, 5);
+    entry_group_delete(&e, "G", true); /* makes one */
+    apply();
+    entry_commit(&e, "H", "T", 2, 6);
+    ck_assert_int_eq(apply(), 0);
+    rig.state->offset_count -= OFFSETS_MAX - 1;
+}
+END_TEST
+
 static uint64_t lock(const char *client, uint64_t now_ms)
 {
     entry_lock(&e, "G", client, "T", 0, now_ms);
@@ -500,6 +558,9 @@ int main(void)
     tcase_add_test(tc, messages_to_nowhere_are_refused);
     tcase_add_test(tc, shrinking_keeps_queues_and_deleting_does_not);
     tcase_add_test(tc, offsets_are_kept_by_group_topic_and_queue);
+    tcase_add_test(tc, memory_follows_the_offsets_and_not_the_queues);
+    tcase_add_test(tc, queues_are_committed_in_any_order);
+    tcase_add_test(tc, offsets_are_limited);
     tcase_add_test(tc, good_commits_of_an_entry_stand_beside_refused_ones);
     tcase_add_test(tc, a_queue_lock_has_one_owner_until_it_expires);
     tcase_add_test(tc, a_lock_command_answers_queue_by_queue);

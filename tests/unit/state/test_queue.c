@@ -1,8 +1,6 @@
 /*
  * test_queue.c - rows of a queue across tail and blocks: read, load, search by time and by position; memory.
  */
-#include <malloc.h>
-
 #include "tests/unit/state/fixture.h"
 
 #define ROWS 170u
@@ -297,13 +295,6 @@ START_TEST(a_position_is_found_only_where_a_message_begins)
     ck_assert_int_eq(state_find_position(rig.state, STR("T"), 1, positions[0], &offset), ERR_NOT_FOUND);
 }
 END_TEST
-
-/* Bytes in use, by malloc's own count; 0 where a sanitizer has replaced malloc. */
-static size_t heap_bytes(void)
-{
-    struct mallinfo2 info = mallinfo2();
-    return info.uordblks + info.hblkhd;
-}
 
 /* A store that keeps nothing, so that all memory counted is the state's. */
 static int forget(void *impl, const struct checkpoint_batch *batch)
