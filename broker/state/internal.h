@@ -30,7 +30,8 @@
 #define ATTRIBUTES_MAX     32768u   /* JSON text of a topic */
 #define GROUP_CONFIG_MAX   65536u   /* JSON text of a group */
 #define CLIENT_ID_MAX      1024u
-#define LOCKS_MAX          200000u
+#define LOCKS_MAX          200000u  /* of queues; when reached, expired ones make room */
+#define LOCKS_SWEEP_MS     10000u   /* at most once in so long, by the clock of the commands */
 #define CURSORS_MAX        1000000u /* (group, topic) pairs with offsets */
 #define OFFSETS_MAX        4000000u /* offsets of all of them, 16 to 24 bytes each */
 #define QUEUES_PER_COMMAND 1024u    /* bits of state_result.locked_mask */
@@ -111,6 +112,7 @@ struct state {
     struct group_cursors *group_cursors;
     struct lock *locks;
     uint32_t topic_count, group_count, queue_count, cursor_count, offset_count, lock_count;
+    uint64_t locks_expire_ms; /* no lock expires before: saves looking for some, and changes nothing else */
     uint32_t next_uid;
     struct data_version topics_version, groups_version;
     struct state_changes changes;

@@ -43,7 +43,13 @@ static void lock_drop(struct state *s, struct lock *l)
     lock_remove(s, l);
 }
 
-static void lock_set(struct lock *l, struct str client, uint64_t renewed_ms, uint64_t expire_ms)
+static uint64_t lock_end_ms(const struct lock *l)
+{
+    return l->expire_ms < UINT64_MAX - l->renewed_ms ? l->renewed_ms + l->expire_ms : UINT64_MAX;
+}
+
+static void lock_set(struct state *s, struct lock *l, struct str client, uint64_t renewed_ms,
+                     uint64_t expire_ms)
 {
     if (!l->client_id || !str_is(client, l->client_id)) {
         free(l->client_id);
@@ -52,6 +58,8 @@ static void lock_set(struct lock *l, struct str client, uint64_t renewed_ms, uin
     }
     l->renewed_ms = renewed_ms;
     l->expire_ms = expire_ms;
+    if (lock_end_ms(l) < s->locks_expire_ms)
+        s->locks_expire_ms = lock_end_ms(l);
 }
 
 /* Fields little-endian: renewed_ms, expire_ms u64; client id. */
@@ -69,6 +77,24 @@ static void lock_put(struct state *s, const struct lock *l)
 static bool expired(const struct lock *l, uint64_t now_ms, uint64_t expire_ms)
 {
     return now_ms > l->renewed_ms && now_ms - l->renewed_ms > expire_ms;
+}
+
+/* Make room: drop all locks that had expired when the sweep's period began. Which these are depends on the
+ * locks and the command alone, and all go, so that the order of the table does not matter; how often it is
+ * walked is bounded by the period. */
+static void drop_expired(struct state *s, uint64_t now_ms)
+{
+    struct lock *l, *next;
+    uint64_t begin_ms = now_ms - now_ms % LOCKS_SWEEP_MS;
+    if (begin_ms <= s->locks_expire_ms)
+        return;
+    s->locks_expire_ms = UINT64_MAX;
+    HASH_ITER(hh, s->locks, l, next) {
+        if (expired(l, begin_ms, l->expire_ms))
+            lock_drop(s, l);
+        else if (lock_end_ms(l) < s->locks_expire_ms)
+            s->locks_expire_ms = lock_end_ms(l);
+    }
 }
 
 /* Refuses and returns false when group, client or number of queues cannot be. */
@@ -106,10 +132,12 @@ static bool lock_one(struct state *s, const Ledgermq__Command__QueuesLock *cmd,
     if (l && !str_is(client, l->client_id) && !expired(l, cmd->now_ms, cmd->expire_ms))
         return false;
     if (!l && s->lock_count >= LOCKS_MAX)
+        drop_expired(s, cmd->now_ms);
+    if (!l && s->lock_count >= LOCKS_MAX)
         return false;
     if (!l)
         l = lock_add(s, t, &key);
-    lock_set(l, client, cmd->now_ms, cmd->expire_ms);
+    lock_set(s, l, client, cmd->now_ms, cmd->expire_ms);
     lock_put(s, l);
     return true;
 }
@@ -171,7 +199,7 @@ int locks_load(struct state *s, struct rd *key, struct rd *value)
         client.len == 0 || client.len > CLIENT_ID_MAX)
         return ERR_DAMAGED;
     struct key k = key_of_group(RECORD_LOCK, t->t.uid, queue_id, group);
-    lock_set(lock_add(s, t, &k), client, renewed_ms, expire_ms);
+    lock_set(s, lock_add(s, t, &k), client, renewed_ms, expire_ms);
     return 0;
 }
 

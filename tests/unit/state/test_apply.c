@@ -488,6 +488,70 @@ START_TEST(a_queue_lock_has_one_owner_until_it_expires)
 }
 END_TEST
 
+static uint32_t lock_many(const char *group, uint32_t queue_id, uint32_t count, uint64_t now_ms)
+{
+    static Ledgermq__Command__QueueRef refs[QUEUES_PER_COMMAND];
+    Ledgermq__Command__QueueRef *list[QUEUES_PER_COMMAND];
+    Ledgermq__Command__QueuesLock cmd = LEDGERMQ__COMMAND__QUEUES_LOCK__INIT;
+    uint32_t locked = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        refs[i] = (Ledgermq__Command__QueueRef)LEDGERMQ__COMMAND__QUEUE_REF__INIT;
+        refs[i].topic = "wide";
+        refs[i].queue_id = queue_id + i;
+        list[i] = &refs[i];
+    }
+    cmd.group = (char *)group;
+    cmd.client_id = "c";
+    cmd.queues = list;
+    cmd.n_queues = count;
+    cmd.now_ms = now_ms;
+    cmd.expire_ms = 60000;
+    entry_pack(&e, CMD_QUEUES_LOCK, &cmd);
+    const struct state_result *r = rig_apply(&rig, &e);
+    ck_assert_int_eq(r->code, 0);
+    for (uint32_t i = 0; i < count; i++)
+        locked += (r->locked_mask[i / 64] >> i % 64) & 1;
+    return locked;
+}
+
+static uint32_t fill_locks(uint64_t now_ms)
+{
+    char group[16];
+    uint32_t made = 0, got = 1000;
+    for (uint32_t i = 0; got == 1000; i++) {
+        snprintf(group, sizeof group, "g%u", i / 65);
+        got = lock_many(group, i % 65 * 1000, 1000, now_ms);
+        made += got;
+    }
+    return made;
+}
+
+/* The limit holds while the locks do; what has expired makes room, the same after a restart. */
+START_TEST(expired_locks_make_room)
+{
+    struct str owner;
+    put_topic("wide", QUEUES_MAX, QUEUES_MAX);
+    ck_assert_uint_eq(fill_locks(1000), LOCKS_MAX);
+    ck_assert_uint_eq(lock_many("late", 0, 1, 60999), 0);
+    ck_assert_uint_eq(lock_many("g0", 0, 1, 60999), 1); /* renewed: it stays */
+    ck_assert_uint_eq(lock_many("late", 0, 1, 69999), 0);
+    rig_flush(&rig);
+    uint64_t digest = 0;
+    for (int restarted = 0; restarted < 2; restarted++) {
+        if (restarted) {
+            rig_crash(&rig);
+            rig_open(&rig, memory_checkpoint_door(store), 4);
+        }
+        ck_assert_uint_eq(rig.state->lock_count, LOCKS_MAX);
+        ck_assert_uint_eq(lock_many("late", 0, 1, 70000), 1);
+        ck_assert_uint_eq(rig.state->lock_count, 2);
+        ck_assert(state_lock_owner(rig.state, STR("g0"), STR("wide"), 0, 70000, &owner));
+        ck_assert(!restarted || state_digest(rig.state) == digest);
+        digest = state_digest(rig.state);
+    }
+}
+END_TEST
+
 START_TEST(a_lock_command_answers_queue_by_queue)
 {
     put_topic("T", 200, 200);
@@ -563,6 +627,7 @@ int main(void)
     tcase_add_test(tc, offsets_are_limited);
     tcase_add_test(tc, good_commits_of_an_entry_stand_beside_refused_ones);
     tcase_add_test(tc, a_queue_lock_has_one_owner_until_it_expires);
+    tcase_add_test(tc, expired_locks_make_room);
     tcase_add_test(tc, a_lock_command_answers_queue_by_queue);
     tcase_add_test(tc, unknown_kinds_and_broken_bodies_are_refused_and_counted);
     suite_add_tcase(suite, tc);
