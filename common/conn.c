@@ -259,6 +259,12 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
+void conn_raise_frame_max(struct conn *conn, uint32_t frame_max_bytes)
+{
+    conn->limits.frame_max_bytes = frame_max_bytes;
+    framer_raise_max(&conn->in, frame_max_bytes);
+}
+
 void conn_pause(struct conn *conn, bool paused)
 {
     if (conn->paused == paused)

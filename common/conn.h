@@ -82,6 +82,9 @@ bool conn_is_open(const struct conn *conn); /* established and not closing */
 struct loop *conn_loop(const struct conn *conn);
 /* The connection with this id on this loop, or NULL when it has gone or is closing. Constant time. */
 struct conn *conn_by_id(struct loop *loop, uint64_t id);
+/* Frames up to so many bytes are taken from now on; not less than before. For connections that begin as
+ * strangers. */
+void conn_raise_frame_max(struct conn *conn, uint32_t frame_max_bytes);
 /* Stop and resume reading (back-pressure). */
 void conn_pause(struct conn *conn, bool paused);
 

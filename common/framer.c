@@ -19,6 +19,13 @@ void framer_init(struct framer *f, uint32_t frame_min_bytes, uint32_t frame_max_
     *f = (struct framer){.frame_min_bytes = frame_min_bytes, .frame_max_bytes = frame_max_bytes};
 }
 
+void framer_raise_max(struct framer *f, uint32_t frame_max_bytes)
+{
+    ENSURE(frame_max_bytes >= f->frame_max_bytes);
+    ENSURE(frame_max_bytes <= 1u << 30);
+    f->frame_max_bytes = frame_max_bytes;
+}
+
 void framer_release(struct framer *f)
 {
     free(f->held);

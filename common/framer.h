@@ -34,6 +34,8 @@ typedef bool (*framer_take_fn)(void *arg, const uint8_t *frame, size_t len);
 /* frame_min_bytes at least 4, frame_max_bytes at least that and at most 1 GiB. */
 void framer_init(struct framer *f, uint32_t frame_min_bytes, uint32_t frame_max_bytes);
 void framer_release(struct framer *f);
+/* A longer frame may come, from the next one on; may be called by the taker. */
+void framer_raise_max(struct framer *f, uint32_t frame_max_bytes);
 /* Where the next bytes are to be put, and how many fit (at least 1). `scratch` has FRAMER_SCRATCH_BYTES. Not
  * while stopped. */
 uint8_t *framer_room(struct framer *f, uint8_t *scratch, size_t *room);

@@ -151,13 +151,14 @@ void peers_admit(struct link *link, struct peer *peer, enum channel channel)
     link->peer = peer;
     link->channel = channel;
     link->ready = true;
+    conn_raise_frame_max(link->conn, WIRE_FRAME_MAX);
     if (!peer->out[CONTROL] && !peer->out[DATA]) { /* it is there: no need to wait */
         peer->retry_ms = DL_PEERS_RETRY_MIN_MS;
         retry_later(peer);
     }
 }
 
-/* Whoever is connected and does not say Hello takes a place, and a frame's memory, from the members. */
+/* Whoever is connected and does not say Hello takes a place from the members. */
 static void close_strangers(struct dl_peers *p)
 {
     for (struct link *link = p->links; link; link = link->next) {
@@ -279,7 +280,7 @@ static void fill_members(struct dl_peers *p, const struct dl_peers_opts *opts)
 int dl_peers_open(const struct dl_peers_opts *opts, struct dl_peers **out, struct dl_transport *transport,
                   struct err *err)
 {
-    static const struct conn_limits limits = {.frame_max_bytes = WIRE_FRAME_MAX,
+    static const struct conn_limits limits = {.frame_max_bytes = WIRE_STRANGER_MAX,
                                               .frame_min_bytes = WIRE_HEAD,
                                               .out_max_bytes = DL_PEERS_OUT_MAX,
                                               .idle_ms = DL_PEERS_IDLE_MS,

@@ -28,7 +28,8 @@
 #define WIRE_FRAME_MAX   \
     (16u * 1024 * 1024 + \
      64 * 1024) /* the largest record and the largest client frame, with room for the header */
-#define WIRE_GROUP_MAX 255u
+#define WIRE_STRANGER_MAX (WIRE_HEAD + WIRE_HEADER_MAX) /* a frame before Hello: nothing attached */
+#define WIRE_GROUP_MAX    255u
 
 enum wire_kind { WIRE_REQUEST = 1, WIRE_RESPONSE = 2 };
 

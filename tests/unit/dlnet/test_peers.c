@@ -514,6 +514,32 @@ START_TEST(hostile_connections_cost_themselves_only)
 }
 END_TEST
 
+/* 144 of them could hold 16 MiB each otherwise. */
+START_TEST(strangers_may_not_send_large_frames)
+{
+    static uint8_t zeros[WIRE_FRAME_MAX / 4];
+    uint64_t began_ms = clock_mono_ms();
+    wire_relay_req relay = LEDGERMQ__DLEDGER__RELAY_REQUEST__INIT;
+    uint8_t bytes[WIRE_OUT_MAX];
+    struct raw r;
+
+    open_end(0, "g", 2);
+    raw_connect(&r, addrs[0].port);
+    put_be32(bytes, WIRE_STRANGER_MAX - 4 + 1);
+    conn_write(r.conn, bytes, WIRE_HEAD);
+    TURN_UNTIL(r.closed);
+    ck_assert_uint_lt(clock_mono_ms() - began_ms, DL_PEERS_PING_MS);
+    raw_connect(&r, addrs[0].port);
+    raw_hello(&r, 2, WIRE_REQUEST); /* a member may, in the same breath */
+    conn_write(r.conn, bytes, wire_write(bytes, WIRE_REQUEST, WIRE_RELAY, 1, &relay.base, sizeof zeros));
+    conn_write(r.conn, zeros, sizeof zeros);
+    TURN_UNTIL(ends[0].relays == 1);
+    ck_assert(!r.closed);
+    conn_close(r.conn);
+    TURN_UNTIL(r.closed);
+}
+END_TEST
+
 START_TEST(strangers_that_trickle_are_given_up)
 {
     struct raw r;
@@ -695,6 +721,7 @@ int main(void)
     tcase_add_test(t, ticket_of_a_lost_session_is_void);
     tcase_add_test(t, too_many_relays_are_refused);
     tcase_add_test(t, hostile_connections_cost_themselves_only);
+    tcase_add_test(t, strangers_may_not_send_large_frames);
     tcase_add_test(t, strangers_that_trickle_are_given_up);
     tcase_add_test(t, new_session_replaces_the_old_one);
     tcase_add_test(t, silence_is_given_up);
