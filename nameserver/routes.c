@@ -173,17 +173,23 @@ static void sweep_queues(struct routes *r, const struct broker *b, bool all)
     }
 }
 
+/* Of the version taken last only topics that are missing here are new: a Java broker with enableSplitRegistration sends
+ * its table in pieces of one version. Numbers that are here stay, and with them a wiped permission. */
 static int take_topics(struct routes *r, struct broker *b, const struct routes_registration *reg,
                        bool drop_missing, struct err *err)
 {
-    b->round++;
+    bool known = b->taken && version_eq(&b->version, &reg->version);
+
+    if (!known)
+        b->round++;
     for (uint32_t i = 0; i < reg->topic_count; i++) {
-        int rc = put_queues(r, b, &reg->topics[i], err);
+        struct topic *t = known ? routes_find_topic(r, reg->topics[i].name) : NULL;
+        int rc = t != NULL && find_queues(t, b) != NULL ? 0 : put_queues(r, b, &reg->topics[i], err);
 
         if (rc != 0)
             return rc; /* `version` stays as it was: the next registration is taken again */
     }
-    if (drop_missing && !(reg->may_be_partial && reg->topic_count == 1))
+    if (!known && drop_missing && !(reg->may_be_partial && reg->topic_count == 1))
         sweep_queues(r, b, false);
     b->taken = true;
     b->version = reg->version;
@@ -366,9 +372,7 @@ int routes_register(struct routes *r, const struct routes_registration *reg, boo
         set_text(&b->cluster, reg->cluster);
         set_text(&b->leader, reg->addr);
         b->leader_term = reg->version.state;
-        if (!b->taken || !version_eq(&b->version, &reg->version))
-            rc = take_topics(r, b, reg, drop_missing, err);
-        return rc;
+        return take_topics(r, b, reg, drop_missing, err);
     }
     master = routes_master(b);
     if (master != NULL) {

@@ -6,8 +6,9 @@
  *   - Id 0 belongs to the newest term (DataVersion.stateVersion). While any replica of a broker name is known,
  *     an address that claims id 0 with an older term than the last accepted claim of another address is
  *     refused, also when the newer leader has meanwhile gone.
- *   - Topics are taken over from id 0 only, and only with a DataVersion that differs from the one last taken.
- *     A wiped write permission therefore lasts until the data really changes.
+ *   - Topics are taken over from id 0 only. A topic known already is changed only by a DataVersion that differs
+ *     from the one last taken: a wiped write permission lasts until the data really changes. One that is missing
+ *     is taken with any version, as brokers may send their table in pieces (enableSplitRegistration).
  *   - An address has one id within a broker name; registering under another one moves it.
  *   - A replica lives as long as the connection that registered it, and no longer than its time-out after the
  *     last sign of life. With the last replica the broker name and its queues vanish.

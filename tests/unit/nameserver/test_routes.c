@@ -242,14 +242,15 @@ START_TEST(topics_are_taken_when_the_version_changes)
 {
     struct routes_registration reg = reg_of(0, "1.1.1.1:1", 1);
 
-    reg.topic_count = 1;
+    const struct routes_topic changed[] = {{STR("T1"), 8, 8, 4, 0}, {STR("T2"), 4, 2, 4, 1}};
+
     put_ok(reg);
-    reg.topic_count = 2;
+    reg.topics = changed;
     put_ok(reg);
-    ck_assert_ptr_null(route("T2"));
+    ck_assert(has(route("T1"), "\"perm\":6"));
     reg.version.counter++;
     put_ok(reg);
-    ck_assert_ptr_nonnull(route("T2"));
+    ck_assert(has(route("T1"), "\"perm\":4"));
     reg.version.counter++;
     reg.topic_count = 0;
     put_ok(reg); /* missing topics stay ... */
@@ -258,6 +259,28 @@ START_TEST(topics_are_taken_when_the_version_changes)
     ck_assert_int_eq(routes_register(routes, &reg, true, 0, &answer, &err),
                      0); /* ... unless told otherwise */
     ck_assert_uint_eq(routes_topic_count(routes), 0);
+}
+END_TEST
+
+/* enableSplitRegistration of Java 5.x. */
+START_TEST(pieces_of_one_version_make_a_table)
+{
+    const struct routes_topic more[] = {{STR("T3"), 1, 1, 6, 0}, {STR("T1"), 1, 1, 4, 0}};
+    struct routes_registration first = reg_of(0, "1.1.1.1:1", 0), second = first, other = first;
+
+    second.topics = more;
+    other.broker = STR("b2");
+    other.addr = STR("1.1.1.2:1");
+    for (int round = 0; round < 2; round++) {
+        ck_assert_int_eq(routes_register(routes, &first, true, 0, &answer, &err), 0);
+        ck_assert_int_eq(routes_register(routes, &second, true, 0, &answer, &err), 0);
+        ck_assert_uint_eq(routes_topic_count(routes), 3);
+        ck_assert(has(route("T1"), "\"perm\":6"));
+    }
+    put_ok(other);
+    other.topics = more;
+    put_ok(other); /* T3 is there, but not with this broker */
+    ck_assert(has(route("T3"), "\"b2\""));
 }
 END_TEST
 
@@ -481,6 +504,7 @@ int main(void)
     tcase_add_test(all, a_group_that_died_starts_anew);
     tcase_add_test(all, followers_bring_no_topics);
     tcase_add_test(all, topics_are_taken_when_the_version_changes);
+    tcase_add_test(all, pieces_of_one_version_make_a_table);
     tcase_add_test(all, one_topic_of_an_unknown_java_broker_is_refused);
     tcase_add_test(all, known_version_is_not_sent_again);
     tcase_add_test(all, connection_takes_its_brokers_along);
