@@ -1,8 +1,8 @@
 /*
  * broker.c - wiring only: which part is told what by whom. No decision about messages is made here.
  *
- *   disk -> store -> checkpoint -> state -> front -> replicas' transport -> node -> registrar -> HTTP ->
- *   client listeners
+ *   disk -> store -> checkpoint -> state -> front -> replicas' transport -> node -> registrar ->
+ *   client listeners -> HTTP
  *
  * Threads (docs/architecture.md): the loop, and workers that own one thing each: flush (records), meta (term
  * and vote), state (LMDB and index files), read (cold bytes, preparing segments).
@@ -446,6 +446,13 @@ static int make_node(struct broker *b, uint64_t seed, struct err *err)
     return dl_node_new(&opts, &b->node, err);
 }
 
+static int open_health(struct broker *b, struct err *err)
+{
+    struct health_parts parts = {&b->front, b->registrar, b->peers, b->clients, b->vip};
+
+    return health_open(&parts, &b->health, err);
+}
+
 static void register_now(void *arg)
 {
     struct broker *b = arg;
@@ -495,9 +502,8 @@ static int build(struct broker *b, uint64_t seed, struct err *err)
         return rc;
     b->front.node = b->node;
     rc = registrar_new(&b->front, b->settings->namesrv_addr, &b->registrar, err);
-    rc = rc != 0 ? rc : health_open(&b->front, b->registrar, b->peers, &b->health, err);
     rc = rc != 0 ? rc : listen_for_clients(b, err);
-    return rc;
+    return rc != 0 ? rc : open_health(b, err);
 }
 
 int broker_new(struct conf *conf, uint64_t seed, struct broker **out, struct err *err)
@@ -546,13 +552,13 @@ void broker_run(struct broker *b)
 
 void broker_free(struct broker *b)
 {
+    if (b->health != NULL)
+        health_close(b->health);
+    b->health = NULL;
     if (b->clients != NULL)
         listener_close(b->clients);
     if (b->vip != NULL)
         listener_close(b->vip);
-    if (b->health != NULL)
-        health_close(b->health);
-    b->health = NULL;
     if (b->registrar != NULL)
         registrar_free(b->registrar);
     b->registrar = NULL;

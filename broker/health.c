@@ -12,9 +12,7 @@
 #define GAUGES_MAX 40
 
 struct health {
-    struct front *f;
-    struct registrar *registrar;
-    struct dl_peers *peers;
+    struct health_parts parts;
     struct http *http;
     char labels[512];
 };
@@ -26,14 +24,22 @@ static void on_livez(void *user, const struct http_query *query, struct http_ans
     bld_str(&answer->body, STR("ok\n"));
 }
 
+/* There are nameservers, and none has this broker. */
+static bool unregistered(const struct health *h)
+{
+    return registrar_count(h->parts.registrar) > 0 && registrar_registered(h->parts.registrar) == 0;
+}
+
 /* Why this replica is not ready, or NULL. */
 static const char *unready(const struct health *h)
 {
-    if (h->f->leader == DL_NOBODY)
+    const struct front *f = h->parts.front;
+
+    if (f->leader == DL_NOBODY)
         return "the group has no leader";
-    if (h->f->leader == h->f->self && !h->f->serving)
+    if (f->leader == f->self && !f->serving)
         return "leader, but its first entry is not applied yet";
-    if (registrar_count(h->registrar) > 0 && registrar_registered(h->registrar) == 0)
+    if (unregistered(h))
         return "no nameserver knows this broker";
     return NULL;
 }
@@ -62,6 +68,11 @@ static uint64_t resident_bytes(void)
     return resident * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static uint32_t connections(const struct health_parts *parts)
+{
+    return listener_conns(parts->clients) + (parts->fast != NULL ? listener_conns(parts->fast) : 0);
+}
+
 /* A figure that is computed when asked for. */
 struct gauge {
     const char *name, *help;
@@ -71,7 +82,7 @@ struct gauge {
 
 static void print_gauges(struct health *h, struct bld *out)
 {
-    struct front *f = h->f;
+    struct front *f = h->parts.front;
     struct dl_node_status s;
     struct dl_store_view v;
     metric_t values[GAUGES_MAX];
@@ -100,6 +111,8 @@ static void print_gauges(struct health *h, struct bld *out)
         {"ledgermq_log_disk_bytes", "size of its files", METRIC_GAUGE, v.disk_bytes},
         {"ledgermq_log_appended_bytes_total", "bytes appended", METRIC_COUNTER, v.appended_bytes},
         {"ledgermq_fsyncs_total", "fdatasyncs of the log", METRIC_COUNTER, v.fsyncs},
+        {"ledgermq_connections", "open connections of clients, on the fast port too", METRIC_GAUGE,
+         connections(&h->parts)},
         {"ledgermq_clients", "members of producer and consumer groups", METRIC_GAUGE,
          clients_count(f->clients)},
         {"ledgermq_pulls_held", "pulls waiting for messages", METRIC_GAUGE, hold_count(f->hold)},
@@ -110,9 +123,9 @@ static void print_gauges(struct health *h, struct bld *out)
         {"ledgermq_requests_malformed_total", "frames that cost their connection", METRIC_COUNTER,
          f->dispatch.malformed},
         {"ledgermq_nameservers_registered", "nameservers that know this broker", METRIC_GAUGE,
-         registrar_registered(h->registrar)},
+         registrar_registered(h->parts.registrar)},
         {"ledgermq_nameservers_lost", "1 when nameservers are set and none answers", METRIC_GAUGE,
-         registrar_count(h->registrar) > 0 && registrar_registered(h->registrar) == 0},
+         unregistered(h)},
         {"process_resident_memory_bytes", "resident memory", METRIC_GAUGE, resident_bytes()},
         {"process_start_time_seconds", "start, seconds since 1970", METRIC_GAUGE, f->started_ms / 1000},
     };
@@ -130,8 +143,9 @@ static void print_gauges(struct health *h, struct bld *out)
 static void on_metrics(void *user, const struct http_query *query, struct http_answer *answer)
 {
     struct health *h = user;
-    struct front_counters *c = &h->f->counters;
-    struct dl_peers_counters none = {0}, *p = h->peers != NULL ? dl_peers_counters(h->peers) : &none;
+    struct front_counters *c = &h->parts.front->counters;
+    struct dl_peers *peers = h->parts.peers;
+    struct dl_peers_counters none = {0}, *p = peers != NULL ? dl_peers_counters(peers) : &none;
     const struct metric_row rows[] = {
         {.name = "ledgermq_messages_in_total",
          .help = "messages stored",
@@ -204,10 +218,10 @@ static const struct http_route routes[] = {
     {"/metrics", on_metrics},
 };
 
-int health_open(struct front *f, struct registrar *r, struct dl_peers *peers, struct health **out,
-                struct err *err)
+int health_open(const struct health_parts *parts, struct health **out, struct err *err)
 {
     struct http_limits limits = HTTP_LIMITS_DEFAULT;
+    struct front *f = parts->front;
     struct health *h;
     int rc;
 
@@ -216,9 +230,7 @@ int health_open(struct front *f, struct registrar *r, struct dl_peers *peers, st
         return 0;
     h = calloc(1, sizeof(*h));
     ENSURE(h != NULL);
-    h->f = f;
-    h->registrar = r;
-    h->peers = peers;
+    h->parts = *parts;
     snprintf(h->labels, sizeof(h->labels), "cluster=\"%s\",broker=\"%s\",replica=\"n%u\"",
              f->settings->cluster_name, f->settings->broker_name, f->self - 1);
     rc = http_open(f->loop, f->settings->http_host, (uint16_t)f->settings->http_port, routes,

@@ -7,13 +7,21 @@
 
 #include "broker/front/front.h"
 #include "broker/register.h"
+#include "common/conn.h"
 #include "dledger/net/peers.h"
 
 struct health;
 
-/* Serve on httpHost:httpPort; *out stays NULL when httpPort is 0. `peers` is NULL in a group of one. */
-int health_open(struct front *f, struct registrar *r, struct dl_peers *peers, struct health **out,
-                struct err *err) MUSTCHECK;
+/* Whom to ask. All outlive. */
+struct health_parts {
+    struct front *front;
+    struct registrar *registrar;
+    struct dl_peers *peers;          /* NULL in a group of one */
+    struct listener *clients, *fast; /* fast: NULL without fastPort */
+};
+
+/* Serve on httpHost:httpPort; *out stays NULL when httpPort is 0. */
+int health_open(const struct health_parts *parts, struct health **out, struct err *err) MUSTCHECK;
 void health_close(struct health *h);
 
 #endif

@@ -13,7 +13,8 @@ from brokers import Client, Group, Refused, Replica, messages, run, until  # noq
 
 SENDERS = 4
 EVERY_SENDER = []  # so that those of a failed test do not reach into the next
-LIVE_METRICS = ["ledgermq_messages_in_total", "ledgermq_term", "ledgermq_fsyncs_total", "process_resident_memory_bytes"]
+LIVE_METRICS = ["ledgermq_messages_in_total", "ledgermq_connections", "ledgermq_term", "ledgermq_fsyncs_total"]
+LIVE_METRICS += ["process_resident_memory_bytes"]
 
 
 class Sender(threading.Thread):
@@ -76,7 +77,7 @@ def check_all(client, senders):
 
 def single(root):
     """One replica: send, read, hold, offsets, HTTP, SIGTERM and kill -9 with everything still there."""
-    r = Replica(root).start()
+    r = Replica(root, fastPortEnable="true").start()
     until(r.ready, "ready")
     client = r.client()
     bodies = [f"m{i}".encode() for i in range(500)]
@@ -93,11 +94,16 @@ def single(root):
     pull.join()
     assert [m["body"] for m in messages(result[0][1])] == [b"late"]
 
+    fast = Client(r.port - 2)
+    fast.call(MAX_OFFSET, {"topic": "T", "queueId": 0})
     assert r.get("/livez") == (200, "ok\n")
     metrics = r.metrics()
     for name in LIVE_METRICS:
         assert metrics[name] > 0, name
     assert metrics["ledgermq_messages_in_total"] == 501 and metrics["ledgermq_serving"] == 1
+    assert metrics["ledgermq_connections"] == 3, "client, waiting, fast"
+    fast.close()
+    until(lambda: r.metrics()["ledgermq_connections"] == 2, "one less")
     assert r.get("/nothing")[0] == 404
     table = client.call(RUNTIME_INFO)[1].decode()
     assert '"getTransferedTps"' in table and '"getTransferredTps"' in table
