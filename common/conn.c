@@ -138,6 +138,14 @@ void conn_end(struct conn *conn, int why)
     loop_again(net->loop);
 }
 
+/* The system said no: ERR_IO for programs, the cause for people. */
+static void conn_fail(struct conn *conn, int error)
+{
+    if (conn->state != CONN_CLOSED)
+        conn->cause = strerrordesc_np(error);
+    conn_end(conn, ERR_IO);
+}
+
 /* Connections that end meanwhile (on_close may close others, or connect anew and fail) wait for the next
  * turn. */
 static void report_closed(void *state)
@@ -228,7 +236,7 @@ static size_t read_some(struct conn *conn)
     }
     if (n < 0) {
         if (errno != EAGAIN && errno != EINTR)
-            conn_end(conn, ERR_IO);
+            conn_fail(conn, errno);
         return 0;
     }
     conn->last_read_ms = loop_now_ms(conn->net->loop);
@@ -313,7 +321,7 @@ static void write_out(struct conn *conn)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno != EAGAIN) {
-            conn_end(conn, ERR_IO);
+            conn_fail(conn, errno);
             return;
         }
         if (n > 0) {
@@ -420,7 +428,7 @@ static void open_now(struct conn *conn)
 {
     socklen_t len = sizeof(conn->local);
     if (getsockname(conn->fd, (struct sockaddr *)&conn->local, &len) != 0) {
-        conn_end(conn, ERR_IO);
+        conn_fail(conn, errno);
         return;
     }
     conn->state = CONN_OPEN;
@@ -468,9 +476,12 @@ static void finish_connect(struct conn *conn)
 {
     int error = 0;
     socklen_t len = sizeof(error);
-    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0 ||
-        connected_to_itself(conn)) {
-        conn_end(conn, ERR_IO);
+    if (getsockopt(conn->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        error = errno;
+    else if (error == 0 && connected_to_itself(conn))
+        error = ECONNREFUSED;
+    if (error != 0) {
+        conn_fail(conn, error);
         return;
     }
     await_writable(conn, false);
@@ -494,8 +505,9 @@ static void start_connect(struct conn *conn)
     conn->state = CONN_CONNECTING;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (fd < 0) {
-        LOG_WARN_EVERY(CONN_LOG_EVERY_MS, "no socket", "peer=%s errno=%d", conn->peer_text, errno);
-        conn_end(conn, ERR_IO);
+        conn_fail(conn, errno);
+        LOG_WARN_EVERY(CONN_LOG_EVERY_MS, "no socket", "peer=%s cause=\"%s\"", conn->peer_text,
+                       conn_why_text(conn));
         return;
     }
     bind_socket(conn, fd);
@@ -504,7 +516,7 @@ static void start_connect(struct conn *conn)
     int one = 1;
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (connect(fd, (struct sockaddr *)&conn->peer, sizeof(conn->peer)) != 0 && errno != EINPROGRESS) {
-        conn_end(conn, ERR_IO);
+        conn_fail(conn, errno);
         return;
     }
     /* Also when connected at once: on_open must not run inside conn_connect, and the socket is writable
@@ -519,6 +531,7 @@ static void on_resolved(void *arg, uint64_t id, int rc, struct in_addr addr)
     if (conn == NULL)
         return;
     if (rc != 0) {
+        conn->cause = "no address for this name";
         conn_end(conn, ERR_IO);
         return;
     }
@@ -548,8 +561,10 @@ struct conn *conn_connect(struct loop *loop, const char *host, uint16_t port, co
     conn->peer = peer;
     if (net->resolver == NULL)
         net->resolver = resolver_new(loop, on_resolved, net);
-    if (resolve_ask(net->resolver, host, conn->id) != 0)
+    if (resolve_ask(net->resolver, host, conn->id) != 0) {
+        conn->cause = "too many names to look up, or too long a name";
         conn_end(conn, ERR_IO);
+    }
     return conn;
 }
 
@@ -619,6 +634,11 @@ uint64_t conn_id(const struct conn *conn)
 const char *conn_peer(const struct conn *conn)
 {
     return conn->peer_text;
+}
+
+const char *conn_why_text(const struct conn *conn)
+{
+    return conn->cause != NULL ? conn->cause : err_text(conn->why);
 }
 
 const struct sockaddr_in *conn_peer_addr(const struct conn *conn)

@@ -75,6 +75,9 @@ void conn_set_data(struct conn *conn, void *data);
 uint64_t
 conn_id(const struct conn *conn); /* unique in this process, never reused: safe to remember across turns */
 const char *conn_peer(const struct conn *conn); /* "ip:port" */
+/* In on_close, for people: the system's own words where there are some ("Connection refused"), or err_text(why).
+ * A static text. */
+const char *conn_why_text(const struct conn *conn);
 const struct sockaddr_in *conn_peer_addr(const struct conn *conn);
 const struct sockaddr_in *conn_local_addr(const struct conn *conn);
 uint64_t conn_last_read_ms(const struct conn *conn);

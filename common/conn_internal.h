@@ -33,6 +33,7 @@ struct conn {
     int fd; /* -1: none */
     enum conn_state state;
     int why;              /* CLOSED: for on_close */
+    const char *cause;    /* why ERR_IO, in words; a static text */
     bool paused;          /* by conn_pause */
     bool draining;        /* close when everything is written */
     bool dirty;           /* on net->dirty */

@@ -95,6 +95,13 @@ static void print_line(const struct dump *d, const char *what, const struct fiel
     print_line(d, what, (struct field[]){__VA_ARGS__}, \
                sizeof((struct field[]){__VA_ARGS__}) / sizeof(struct field))
 
+/* A replica as dLegerPeers names it: n0, n1, ... */
+static const char *peer_text(dl_peer_t id, char text[16])
+{
+    snprintf(text, 16, "n%" PRIu32, id - 1);
+    return id == DL_NOBODY ? "nobody" : text;
+}
+
 static void print_damage(struct dump *d, const char *text)
 {
     d->damaged = true;
@@ -114,6 +121,7 @@ static int dump_hard(struct dump *d)
     int bad = 0;
     for (unsigned i = 0; i < 2; i++) {
         struct meta_slot slot;
+        char replica[16], vote[16];
         int64_t n = d->ops.pread(&d->disk, fd, block, sizeof(block), (uint64_t)i * META_BLOCK_BYTES);
         int rc = n == (int64_t)sizeof(block) ? meta_slot_decode(block, &slot) : ERR_DAMAGED;
         if (rc != 0) {
@@ -123,8 +131,9 @@ static int dump_hard(struct dump *d)
         }
         d->commit = slot.commit > d->commit ? slot.commit : d->commit;
         PRINT(d, "slot", NUM("slot", i), TEXT("state", "good"), NUM("sequence", slot.sequence),
-              TEXT("group", slot.group), NUM("replica", slot.self - 1), NUM("term", slot.hard.term),
-              NUM("vote", slot.hard.vote), NUM("joined", slot.hard.joined), NUM("commit", slot.commit),
+              TEXT("group", slot.group), TEXT("replica", peer_text(slot.self, replica)),
+              NUM("term", slot.hard.term), TEXT("vote", peer_text(slot.hard.vote, vote)),
+              NUM("joined", slot.hard.joined), NUM("commit", slot.commit),
               NUM("commit_end", slot.commit_end));
     }
     struct meta_cut cut;

@@ -89,8 +89,8 @@ static void session_lost(struct peer *peer, bool reset, const char *why)
     retry_later(peer);
     if (!known)
         return;
-    LOG_INFO("peer lost", "self=%u peer=%u address=%s:%u why=%s", p->self, peer->id, peer->host, peer->port,
-             why);
+    LOG_INFO("peer lost", "self=n%u peer=n%u address=%s:%u why=\"%s\"", p->self - 1, peer->id - 1, peer->host,
+             peer->port, why);
     metric_add(&p->counters.downs, 1);
     relays_fail_all(&peer->relays, ERR_CLOSED);
     p->hooks.on_down(p->hooks.arg, peer->id, reset);
@@ -101,8 +101,8 @@ static void session_lost(struct peer *peer, bool reset, const char *why)
 static void connect_failed(struct peer *peer, const char *why)
 {
     if (!peer->told_away)
-        LOG_WARN("peer away", "self=%u peer=%u address=%s:%u why=%s", peer->owner->self, peer->id, peer->host,
-                 peer->port, why);
+        LOG_WARN("peer away", "self=n%u peer=n%u address=%s:%u why=\"%s\"", peer->owner->self - 1,
+                 peer->id - 1, peer->host, peer->port, why);
     peer->told_away = true;
     for (int c = 0; c < CHANNELS; c++)
         give_up(&peer->out[c]);
@@ -138,7 +138,7 @@ void peers_welcomed(struct link *link)
     peer->up = true;
     peer->told_away = false;
     peer->retry_ms = DL_PEERS_RETRY_MIN_MS;
-    LOG_INFO("peer up", "self=%u peer=%u address=%s:%u", p->self, peer->id, peer->host, peer->port);
+    LOG_INFO("peer up", "self=n%u peer=n%u address=%s:%u", p->self - 1, peer->id - 1, peer->host, peer->port);
     metric_add(&p->counters.ups, 1);
     p->hooks.on_up(p->hooks.arg, peer->id);
 }
@@ -214,7 +214,7 @@ static void link_on_frame(struct conn *conn, const uint8_t *frame, size_t len)
     if (service_frame(link, frame, len, &err) == 0)
         return;
     metric_add(&p->counters.malformed, 1);
-    LOG_WARN_EVERY(1000, "bad replica frame", "self=%u from=%s %s", p->self, conn_peer(conn), err.text);
+    LOG_WARN_EVERY(1000, "bad replica frame", "self=n%u from=%s %s", p->self - 1, conn_peer(conn), err.text);
     if (link->peer)
         session_lost(link->peer, false, "bad frame");
     else
@@ -228,9 +228,9 @@ static void link_on_close(struct conn *conn, int why)
         return;
     struct peer *peer = link->owner ? link->peer : NULL;
     if (peer && link->ready)
-        session_lost(peer, why == ERR_CLOSED || why == ERR_IO, err_text(why));
+        session_lost(peer, why == ERR_CLOSED || why == ERR_IO, conn_why_text(conn));
     else if (peer)
-        connect_failed(peer, err_text(why));
+        connect_failed(peer, conn_why_text(conn));
     if (link->owner) {
         *link->prevp = link->next;
         if (link->next)
@@ -253,17 +253,17 @@ static int check_opts(const struct dl_peers_opts *o, uint16_t *port, struct err 
     for (uint32_t i = 0; i < o->count; i++) {
         const struct dl_peer_addr *a = &o->peers[i];
         if (a->id == DL_NOBODY || a->port == 0 || strlen(a->host) >= sizeof(((struct peer *)0)->host))
-            return err_set(err, ERR_INVALID, "peer %u at %.64s:%u", a->id, a->host, a->port);
+            return err_set(err, ERR_INVALID, "peer %.64s:%u: bad id, host or port", a->host, a->port);
         for (uint32_t k = 0; k < i; k++) {
             if (o->peers[k].id == a->id)
-                return err_set(err, ERR_INVALID, "peer %u is there twice", a->id);
+                return err_set(err, ERR_INVALID, "peer n%u is there twice", a->id - 1);
         }
         if (a->id == o->self) {
             found = true;
             *port = a->port;
         }
     }
-    return found ? 0 : err_set(err, ERR_INVALID, "self %u is not among the peers", o->self);
+    return found ? 0 : err_set(err, ERR_INVALID, "self n%u is not among the peers", o->self - 1);
 }
 
 /* Their ids, ascending, for Hello. */

@@ -64,11 +64,11 @@ static void serve_hello(service_t *s, const wire_hello_req *in,
     if (fault) {
         rsp.refusal = (char *)(uintptr_t)fault;
         metric_add(&p->counters.refused, 1);
-        LOG_WARN_EVERY(
-            5000, "replica refused",
-            "why=\"%s\" we: group=%s self=%u format=%u they: address=%s group=%.64s self=%u to=%u format=%u",
-            fault, p->group, p->self, WIRE_FORMAT, conn_peer(link->conn), in->group, in->from, in->to,
-            in->format);
+        LOG_WARN_EVERY(5000, "replica refused",
+                       "why=\"%s\" we: group=%s self=n%u format=%u they: address=%s group=%.64s self=n%u "
+                       "to=n%u format=%u",
+                       fault, p->group, p->self - 1, WIRE_FORMAT, conn_peer(link->conn), in->group,
+                       in->from - 1, in->to - 1, in->format);
         closure(&rsp, closure_data);
         conn_close_after_write(link->conn);
         return;
@@ -172,10 +172,10 @@ static void on_hello_answer(struct dl_peers *p, const ProtobufCMessage *msg)
     }
     metric_add(&p->counters.refused, 1);
     LOG_WARN_EVERY(5000, "refused by replica",
-                   "why=\"%.100s\" we: group=%s self=%u format=%u they: address=%s:%u expected=%u "
-                   "group=%.64s self=%u format=%u",
-                   fault, p->group, p->self, WIRE_FORMAT, peer->host, peer->port, peer->id, rsp->group,
-                   rsp->self, rsp->format);
+                   "why=\"%.100s\" we: group=%s self=n%u format=%u they: address=%s:%u expected=n%u "
+                   "group=%.64s self=n%u format=%u",
+                   fault, p->group, p->self - 1, WIRE_FORMAT, peer->host, peer->port, peer->id - 1,
+                   rsp->group, rsp->self - 1, rsp->format);
     peer->told_away = true; /* this line says more than "away" could */
     conn_close(link->conn);
 }

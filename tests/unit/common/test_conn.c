@@ -21,6 +21,7 @@ struct seen {
     struct conn *conn;
     uint64_t id;
     int opens, closes, why;
+    const char *why_text;
     uint64_t frames, bytes;
     uint32_t last_len;
     uint8_t last[64];
@@ -75,6 +76,7 @@ static void on_close(struct conn *conn, int why)
     s->conn = NULL;
     s->closes++;
     s->why = why;
+    s->why_text = conn_why_text(conn);
 }
 
 static const struct conn_ops ops = {on_frame, on_open, on_close};
@@ -188,7 +190,19 @@ START_TEST(test_refused_connection_ends_with_io)
     ck_assert_int_eq(client.closes, 0);
     TURN_UNTIL(client.closes == 1);
     ck_assert_int_eq(client.why, ERR_IO);
+    ck_assert_str_eq(client.why_text, "Connection refused");
     ck_assert_int_eq(client.opens, 0);
+}
+END_TEST
+
+START_TEST(test_unknown_name_says_so)
+{
+    conn_connect(loop, "nobody.invalid", 1, &ops, &limits, &client);
+    TURN_UNTIL(client.closes == 1);
+    if (client.why != ERR_TIMEOUT) { /* a look-up that nobody answers */
+        ck_assert_int_eq(client.why, ERR_IO);
+        ck_assert_str_eq(client.why_text, "no address for this name");
+    }
 }
 END_TEST
 
@@ -314,6 +328,7 @@ START_TEST(test_reset_is_not_orderly)
     close(fd);
     TURN_UNTIL(server.closes == 1);
     ck_assert_int_eq(server.why, ERR_IO);
+    ck_assert_str_eq(server.why_text, "Connection reset by peer");
 }
 END_TEST
 
@@ -527,6 +542,7 @@ START_TEST(test_idle_connection_is_closed)
     TURN_UNTIL(client.closes == 1);
     ck_assert_int_eq(client.opens, 1);
     ck_assert_int_eq(client.why, ERR_TIMEOUT);
+    ck_assert_str_eq(client.why_text, err_text(ERR_TIMEOUT));
 }
 END_TEST
 
@@ -636,6 +652,7 @@ int main(void)
     tcase_add_test(tc, test_name_is_resolved);
     tcase_add_test(tc, test_free_while_resolving);
     tcase_add_test(tc, test_refused_connection_ends_with_io);
+    tcase_add_test(tc, test_unknown_name_says_so);
     tcase_add_test(tc, test_connect_timeout);
     tcase_add_test(tc, test_port_in_use_is_named);
     tcase_add_test(tc, test_frames_in_any_chunks);

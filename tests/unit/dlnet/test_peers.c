@@ -180,6 +180,19 @@ START_TEST(three_come_up)
 }
 END_TEST
 
+/* Replicas are named as the configuration names them, and the system says why one cannot be reached. */
+START_TEST(log_names_peer_and_cause)
+{
+    char line[128];
+    open_end(0, "g", 2);
+    snprintf(line, sizeof line, "self=n0 peer=n1 address=127.0.0.1:%u why=\"Connection refused\"",
+             addrs[1].port);
+    TURN_UNTIL(strstr(logged, line));
+    open_end(1, "g", 2);
+    TURN_UNTIL(strstr(logged, "peer up") && strstr(logged, "self=n1 peer=n0"));
+}
+END_TEST
+
 START_TEST(messages_and_answers)
 {
     two_up();
@@ -285,7 +298,7 @@ START_TEST(wrong_group_is_refused)
     ck_assert_uint_eq(ends[0].downs, 0);
     ck_assert_ptr_nonnull(strstr(logged, "another group"));
     ck_assert_ptr_nonnull(strstr(logged, "group=right self="));
-    ck_assert_ptr_nonnull(strstr(logged, "group=wrong self=3"));
+    ck_assert_ptr_nonnull(strstr(logged, "group=wrong self=n2"));
 }
 END_TEST
 
@@ -710,6 +723,7 @@ int main(void)
     tcase_set_timeout(t, 120);
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, three_come_up);
+    tcase_add_test(t, log_names_peer_and_cause);
     tcase_add_test(t, messages_and_answers);
     tcase_add_test(t, order_within_a_channel);
     tcase_add_test(t, death_is_seen_at_once_and_told_once);
