@@ -6,12 +6,13 @@
 #include "common/rng.h"
 
 static const char usage[] =
-    "usage: mqbroker [-c broker.conf] [-n host:port;host:port] [-D key=value]... [-p] [-h]\n"
+    "usage: mqbroker [-c broker.conf] [-n host:port;host:port] [-D key=value]... [-p] [-h] [-v]\n"
     "  -c FILE   settings, RocketMQ's properties syntax and spellings\n"
     "  -n LIST   nameservers (overrides namesrvAddr; NAMESRV_ADDR in the environment is used when neither is "
     "given)\n"
     "  -D K=V    one setting, over the file and -n\n"
-    "  -p        print every setting with value, default and meaning, and end\n";
+    "  -p        print every setting with value, default and meaning, and end\n"
+    "  -h, --help, -v, --version\n";
 
 static int run(struct conf *conf)
 {

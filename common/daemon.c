@@ -10,7 +10,8 @@ struct command_line {
     char **argv;
     const char *usage, *namesrv_key;
     struct conf *conf;
-    bool print, help;
+    bool print, help, version;
+    bool misused; /* the usage is shown with the error */
 };
 
 static int set_pair(struct conf *conf, const char *text, struct err *err)
@@ -35,22 +36,40 @@ static int take_option(struct command_line *c, int option, struct err *err)
     }
 }
 
+static int misuse(struct command_line *c, struct err *err, const char *what, const char *text)
+{
+    c->misused = true;
+    return err_set(err, ERR_INVALID, "%s \"%s\"", what, text);
+}
+
+static int bad_option(struct command_line *c, bool lacks_value, struct err *err)
+{
+    char letter[] = {'-', (char)optopt, '\0'};
+
+    return misuse(c, err, lacks_value ? "no value behind option" : "unknown option",
+                  optopt != 0 ? letter : c->argv[optind - 1]);
+}
+
 /* The options that count in one pass over the command line: later passes win, wherever the option stands. */
 static int read_pass(struct command_line *c, char pass, struct err *err)
 {
+    static const struct option names[] = {
+        {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'v'}, {NULL, 0, NULL, 0}};
     int option, rc = 0;
 
     optind = 0; /* glibc: from the start */
-    while (rc == 0 && (option = getopt(c->argc, c->argv, "c:n:D:ph")) != -1) {
+    opterr = 0;
+    while (rc == 0 && (option = getopt_long(c->argc, c->argv, ":c:n:D:phv", names, NULL)) != -1) {
         c->help |= option == 'h';
         c->print |= option == 'p';
-        if (option == '?')
-            return err_set(err, ERR_INVALID, "%s", c->usage);
+        c->version |= option == 'v';
+        if (option == ':' || option == '?')
+            return bad_option(c, option == ':', err);
         if (option == pass)
             rc = take_option(c, option, err);
     }
     if (rc == 0 && optind < c->argc)
-        rc = err_set(err, ERR_INVALID, "unexpected argument \"%s\"\n%s", c->argv[optind], c->usage);
+        rc = misuse(c, err, "unexpected argument", c->argv[optind]);
     return rc;
 }
 
@@ -84,11 +103,15 @@ int daemon_start(const char *name, const char *usage, int argc, char **argv, str
     struct err err;
 
     if (read_all(&c, &err) != 0) {
-        fprintf(stderr, "%s: %s\n", name, err.text);
+        fprintf(stderr, "%s: %s\n%s", name, err.text, c.misused ? usage : "");
         return 2;
     }
     if (c.help) {
         fputs(usage, stdout);
+        return 0;
+    }
+    if (c.version) {
+        printf("%s " LEDGERMQ_VERSION "\n", name);
         return 0;
     }
     if (c.print) {

@@ -4,11 +4,12 @@
 #include "common/daemon.h"
 #include "nameserver/nameserver.h"
 
-static const char usage[] = "usage: mqnamesrv [-c namesrv.conf] [-D key=value]... [-p] [-h]\n"
+static const char usage[] = "usage: mqnamesrv [-c namesrv.conf] [-D key=value]... [-p] [-h] [-v]\n"
                             "  -c FILE   settings, RocketMQ's properties syntax and spellings\n"
                             "  -D K=V    one setting, over the file\n"
                             "  -n LIST   accepted for RocketMQ's scripts; a nameserver asks no other one\n"
-                            "  -p        print every setting with value, default and meaning, and end\n";
+                            "  -p        print every setting with value, default and meaning, and end\n"
+                            "  -h, --help, -v, --version\n";
 
 static int run(struct conf *conf)
 {

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""docs/configuration.md says what the programs say (`-p`). With --write it is made anew."""
+"""docs/configuration.md says what the programs say (`-p`). With --write it is made anew. Bad options show the whole usage."""
 
 import os
 import re
@@ -27,11 +27,26 @@ def cell(text):
     return text.replace("|", "\\|")
 
 
-def describe(program):
+def call(program, *args):
     env = {k: v for k, v in os.environ.items() if k != "NAMESRV_ADDR"}
-    text = subprocess.run([os.path.join(os.environ["BIN"], program), "-p"], env=env, check=True, stdout=subprocess.PIPE)
+    return subprocess.run([os.path.join(os.environ["BIN"], program), *args], env=env, capture_output=True, text=True)
+
+
+def check_options(program):
+    usage = call(program, "-h").stdout
+    assert usage.endswith("--version\n") and call(program, "--help").stdout == usage, usage
+    for args, said in (["-x"], '"-x"'), (["-xp"], '"-x"'), (["--wings"], '"--wings"'), (["-c"], '"-c"'), (["fly"], '"fly"'):
+        done = call(program, *args)
+        assert done.returncode == 2 and done.stdout == "" and said in done.stderr.splitlines()[0], done
+        assert done.stderr.endswith(usage), done.stderr
+    assert call(program, "--version").stdout == call(program, "-v").stdout != ""
+
+
+def describe(program):
+    done = call(program, "-p")
+    assert done.returncode == 0, done.stderr
     settings, ignored = [], []
-    for line in text.stdout.decode().splitlines():
+    for line in done.stdout.splitlines():
         setting, without = SETTING.match(line), IGNORED.match(line)
         assert setting or without, f"{program} -p: {line}"
         if setting:
@@ -47,6 +62,8 @@ def describe(program):
     return page
 
 
+for p in PROGRAMS:
+    check_options(p)
 page = HEAD + "".join(describe(p) for p in PROGRAMS)
 if "--write" in sys.argv:
     with open(PAGE, "w", encoding="utf-8") as f:
