@@ -111,7 +111,11 @@ static int query_one(struct admin *a, const char *id, struct admin_out *json, st
     int rc = offset_id_parse(str_of(id), address, sizeof(address), &offset);
 
     if (rc != 0)
-        return err_set(err, rc, "\"%s\" is no offset message id (32 hex digits)", id);
+        return err_set(
+            err, rc,
+            "\"%s\" is no offset message id (32 hex digits, address and place; sendMessage's #OffsetMsgId): "
+            "#MsgId is made by the sender, and brokers do not look for it",
+            id);
     remoting_request(&q, REMOTING_JSON, VIEW_MESSAGE_BY_ID, 0, false);
     remoting_put_i64(&q, "offset", (int64_t)offset);
     if (admin_has(a, 't'))
@@ -213,8 +217,10 @@ static void print_sent(const struct admin *a, const lmq_send_result *r)
     struct admin_out o;
 
     if (!a->json) {
-        printf("%-32s  %-4s  %-20s    %s\n", "#Broker Name", "#QID", "#Send Result", "#MsgId");
-        printf("%-32s  %-4d  %-20s    %s\n", r->broker, r->queue_id, "SEND_OK", r->message_id);
+        printf("%-32s  %-4s  %-20s    %-32s  %s\n", "#Broker Name", "#QID", "#Send Result", "#MsgId",
+               "#OffsetMsgId");
+        printf("%-32s  %-4d  %-20s    %-32s  %s\n", r->broker, r->queue_id, "SEND_OK", r->message_id,
+               r->offset_id);
         return;
     }
     admin_out_begin(&o);

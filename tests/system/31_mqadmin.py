@@ -98,7 +98,9 @@ def test_messages(root):
     admin("updateTopic", "-c", "DefaultCluster", "-t", "T", "-r", "2", "-w", "2")
     sent = value("sendMessage", "-t", "T", "-p", "hello", "-k", "k1 k2", "-c", "tag", "-b", "broker-s", "-i", "1")
     assert sent["queueId"] == 1 and sent["queueOffset"] == 0 and sent["result"] == "SEND_OK", sent
-    assert rows(admin("sendMessage", "-t", "T", "-p", "x"), "#Broker Name #QID #Send Result #MsgId")[0][2] == "SEND_OK"
+    row = rows(admin("sendMessage", "-t", "T", "-p", "x"), "#Broker Name #QID #Send Result #MsgId #OffsetMsgId")[0]
+    assert row[2] == "SEND_OK" and value("queryMsgById", "-i", row[4])[0]["body"] == "x", row
+    assert "made by the sender" in admin("queryMsgById", "-i", row[3], want=1)
     seen = value("queryMsgById", "-i", sent["offsetMsgId"])[0]
     assert seen["body"] == "hello" and seen["properties"]["TAGS"] == "tag" and seen["topic"] == "T", seen
     text = admin("queryMsgById", "-i", sent["offsetMsgId"], "-f", "UTF-8")
