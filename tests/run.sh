@@ -6,6 +6,7 @@
 #   run.sh --total             prints "N passed, N failed" over $RESULTS; status 1 if any failed or none ran
 #
 # From the environment: RESULTS (a file), B (build directory, for the logs), TEST_TIMEOUT_S (default 900).
+# Each unit test program has a TMPDIR of its own, which goes with it: a test that fails removes nothing itself.
 # A program passes by status 0. Lines of its own that begin with PASS, FAIL or SKIP are shown indented.
 set -u
 : "${RESULTS:?}" "${B:?}"
@@ -22,8 +23,8 @@ fi
 group=$1
 shift
 # timeout gives each program a process group of its own, which Ctrl-C does not reach.
-pid=
-trap '[ -z "$pid" ] || kill "$pid"; exit 130' INT TERM
+pid= scratch=
+trap '[ -z "$pid" ] || kill "$pid"; [ -z "$scratch" ] || rm -rf "$scratch"; exit 130' INT TERM
 mkdir -p "$B/logs"
 status=0
 
@@ -40,11 +41,13 @@ for cmd; do
     name="$group ${cmd#"$B"/}"
     log=$B/logs/$(printf '%s' "$name" | tr -c 'A-Za-z0-9._\n-' '_' | cut -c1-150).log
     begun=$(date +%s.%N)
+    [ "$group" != unit ] || scratch=$(mktemp -d "${TMPDIR:-/tmp}/ledgermq-unit.XXXXXX")
     # shellcheck disable=SC2086  # a command line, meant to be split
-    timeout -k 10 "${TEST_TIMEOUT_S:-900}" $wrap $cmd >"$log" 2>&1 </dev/null &
+    TMPDIR=${scratch:-${TMPDIR:-/tmp}} timeout -k 10 "${TEST_TIMEOUT_S:-900}" $wrap $cmd >"$log" 2>&1 </dev/null &
     pid=$!
     wait $pid
     rc=$?
+    [ -z "$scratch" ] || rm -rf "$scratch"
     took=$(echo "$begun $(date +%s.%N)" | awk '{ printf "%.2f", $2 - $1 }')
     if [ $rc -eq 0 ]; then
         verdict=PASS

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "dledger/node.h"
+#include "tests/lib/scratch.h"
 
 #define REPLICAS 3
 #define GROUP    "test"
@@ -327,8 +328,7 @@ static void cluster_begin(void)
     lose = NULL;
     memset(cut, 0, sizeof cut);
     memset(replicas, 0, sizeof replicas);
-    strcpy(root, "/tmp/dledger-node-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(root));
+    scratch_dir(root, sizeof root);
     for (int i = 0; i < REPLICAS; i++)
         replica_start(i, 0);
 }

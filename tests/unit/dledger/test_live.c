@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "dledger/net/peers.h"
 #include "dledger/node.h"
+#include "tests/lib/scratch.h"
 
 #define REPLICAS 3
 #define WAIT_MS  30000u
@@ -253,8 +254,7 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
 static void setup(void)
 {
     log_set_level(LOG_LEVEL_ERROR);
-    strcpy(root, "/tmp/dledger-live-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(root));
+    scratch_dir(root, sizeof root);
     loop = loop_new();
     for (uint32_t i = 0; i < REPLICAS; i++) {
         addrs[i] = (struct dl_peer_addr){i + 1, "127.0.0.1", free_port()};

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "common/rng.h"
 #include "dledger/store/store.h"
+#include "tests/lib/scratch.h"
 
 #define DEADLINE_MS 30000u
 
@@ -79,8 +80,7 @@ static void stop(void)
 
 static void setup(void)
 {
-    snprintf(dir, sizeof(dir), "/tmp/test_threads.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_dir(dir, sizeof(dir));
     strcat(dir, "/a/b"); /* parents are made, too */
     persisted = 0;
     start();

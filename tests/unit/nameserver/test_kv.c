@@ -8,6 +8,7 @@
 
 #include "common/clock.h"
 #include "nameserver/kv_store.h"
+#include "tests/lib/scratch.h"
 
 #define DEADLINE_MS 10000u
 
@@ -130,8 +131,7 @@ static void close_store(void)
 
 static void setup(void)
 {
-    snprintf(dir, sizeof(dir), "/tmp/test_kv.XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_dir(dir, sizeof(dir));
     snprintf(path, sizeof(path), "%s/deep/down/kvConfig.json", dir);
     answered = refused = 0;
     open_store();

@@ -10,6 +10,7 @@
 
 #include "common/crc.h"
 #include "common/log.h"
+#include "tests/lib/scratch.h"
 #include "tests/unit/state/fixture.h"
 
 #define MAP_BYTES (1u << 20)
@@ -42,8 +43,7 @@ static int open_as(const char *group, dl_peer_t self)
 static void setup(void)
 {
     log_set_sink(quiet, NULL);
-    strcpy(dir, "/tmp/ledgermq-state-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_dir(dir, sizeof dir);
     ck_assert_msg(open_as("G", 1) == 0, "%s", err.text);
 }
 

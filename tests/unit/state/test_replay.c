@@ -10,6 +10,7 @@
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/rng.h"
+#include "tests/lib/scratch.h"
 #include "tests/unit/state/fixture.h"
 
 #define LOG_ENTRIES 6000u
@@ -217,8 +218,7 @@ static void drop_line(void *arg, enum log_level level, const char *line)
 static void setup_dir(void)
 {
     log_set_sink(drop_line, NULL);
-    strcpy(dir, "/tmp/ledgermq-state-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_dir(dir, sizeof dir);
     door = (struct checkpoint){0};
 }
 
