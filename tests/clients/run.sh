@@ -185,7 +185,9 @@ run_interop() {
     NAMESRV_ADDR=$at run_suite interop-namesrv49 "${java_namesrv_jobs[@]}"
     cluster=$(awk '/^#Cluster Name/ { getline; print $1; exit }' "$B/logs/interop-namesrv49/clusterList.log")
     java_broker broker49 java49 $((JAVA_PORT + 10)) "$cluster"
-    java_broker broker5 java5 $((JAVA_PORT + 20)) "$cluster"
+    # Its table comes packed and in pieces.
+    java_broker broker5 java5 $((JAVA_PORT + 20)) "$cluster" compressedRegister=true enableSplitRegistration=true \
+        splitRegistrationSize=2
     NAMESRV_ADDR=$at5 run_suite interop-namesrv5 "${java_namesrv_jobs[@]}"
     interop_booted broker49 && interop_booted broker5 || return 0
     EXPECT_BROKERS=${own:+$((own + 2))} run_suite interop-brokers "${java_broker_jobs[@]}"

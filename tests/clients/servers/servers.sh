@@ -37,7 +37,7 @@ configStorePath=$servers/run/$1.stored
 END
 }
 
-java_broker() { # name, profile, port, cluster; registers at NAMESRV_ADDR
+java_broker() { # name, profile, port, cluster, more settings; registers at NAMESRV_ADDR
     server_start "$1" "$2" org.apache.rocketmq.broker.BrokerStartup <<END
 brokerClusterName=$4
 brokerName=$1
@@ -50,6 +50,7 @@ storePathCommitLog=$servers/run/$1/commitlog
 mappedFileSizeCommitLog=16777216
 mapedFileSizeCommitLog=16777216
 timerWheelEnable=false
+$(printf '%s\n' "${@:5}")
 END
 }
 

@@ -99,7 +99,18 @@ final class AdminTables {
         for (String fact : List.of("\"readQueueNums\":" + QUEUES, "\"writeQueueNums\":" + QUEUES, "\"perm\":6")) {
             Env.check(said[0].split(fact, -1).length == masters(rows).size() + 1, "%s not once a broker name", fact);
         }
+        tableIsWhole(env, rows);
         return rows.size() + " addresses, " + QUEUES + " queues";
+    }
+
+    /** Brokers register these by themselves: they are there when the whole table has arrived, not only a new topic. */
+    private static void tableIsWhole(Env env, List<Row> rows) throws Exception {
+        for (String topic : List.of(rows.get(0).cluster, "SELF_TEST_TOPIC")) {
+            String said = mqadmin(env, "topicRoute", "-t", topic).replaceAll("\\s", "");
+            for (Row master : masters(rows)) {
+                Env.check(said.contains("\"brokerName\":\"" + master.broker + "\""), "%s lacks %s: %s", topic, master.broker, said);
+            }
+        }
     }
 
     private static String topicStatus(Env env) throws Exception {
