@@ -93,7 +93,7 @@ start_namesrv() {
     ended "$RUN_DIR/namesrv.pid"
     mkdir -p "$RUN_DIR/namesrv"
     "$BIN/mqnamesrv" -D listenPort=$namesrv_port -D listenHost="$namesrv_host" -D "kvConfigPath=$RUN_DIR/namesrv/kvConfig.json" \
-        -D "configStorePath=$RUN_DIR/namesrv/namesrv.properties" </dev/null >>"$RUN_DIR/namesrv.log" 2>&1 &
+        </dev/null >>"$RUN_DIR/namesrv.log" 2>&1 &
     echo $! >"$RUN_DIR/namesrv.pid"
 }
 
@@ -137,7 +137,6 @@ start_broker() {
         echo "storePathRootDir=$RUN_DIR/$id"
         echo "httpHost=$(host "$n")"
         echo "httpPort=$(http_port "$g" "$n")"
-        echo "enableDLegerCommitLog=true"
         echo "dLegerGroup=$(group_name "$g")"
         echo "dLegerPeers=${peers%;}"
         echo "dLegerSelfId=n$n"

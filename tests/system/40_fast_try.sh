@@ -46,6 +46,12 @@ expect status '^RaftNode00 .* leader ' 1 "$said"
 expect status '^RaftNode00 .* follower ' 2 "$said"
 for port in 30911 30921 30931; do expect "status, port" "127.0.0.1:$((port + PORT_BASE))\$" 1 "$said"; done
 leader=$(try leader)
+# Our own settings are all of use; a conf that warns teaches to overlook warnings.
+! grep 'setting without effect\|unknown setting' "$RUN_DIR"/*.log || wrong "settings are warned about"
+for n in 0 1 2; do
+    said=$("${BIN:-$top/build/release/bin}/mqbroker" -c "$top/deploy/conf/broker-n$n.conf" -p 2>&1 >/dev/null)
+    expect "conf/broker-n$n.conf" . 0 "$said"
+done
 echo "PASS started, leader n$leader"
 
 said=$(try kill-leader)
