@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "dledger/store/disk.h"
+#include "tests/lib/scratch.h"
 
 static char dir[64];
 static char synced[16][PATH_MAX];
@@ -65,8 +66,7 @@ static bool was_synced(const char *path)
 
 static void setup(void)
 {
-    strcpy(dir, "/tmp/ledgermq-disk-XXXXXX");
-    ck_assert_ptr_nonnull(mkdtemp(dir));
+    scratch_dir(dir, sizeof(dir));
     synced_count = refused = 0;
     large_blocks = false;
 }
