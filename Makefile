@@ -330,6 +330,8 @@ ifneq ($(CLIENT_LIBRARIES),)
 	ln -sf $(notdir $(CLIENT_SHARED)) $(DESTDIR)$(libdir)/$(CLIENT_SONAME)
 	ln -sf $(CLIENT_SONAME) $(DESTDIR)$(libdir)/libledgermq.so
 	install -m 644 $(B)/lib/ledgermq.pc $(DESTDIR)$(libdir)/pkgconfig
+	@$(if $(DESTDIR),,if [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/sbin:/usr/sbin ldconfig; \
+	  else echo 'as root, run ldconfig: programs find libledgermq.so then'; fi)
 endif
 
 uninstall: ## remove what install put there
