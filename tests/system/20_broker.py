@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -116,6 +117,8 @@ def single(root):
         assert client.read_all("T") == bodies + [b"late"]
         assert client.call(OFFSET_GET, {"consumerGroup": "g", "topic": "T", "queueId": 0})[0]["offset"] == "77"
     r.stop()
+    dump = subprocess.run([os.path.join(os.environ["BIN"], "logdump"), r.dir], capture_output=True, text=True, check=True).stdout
+    assert " replica=n0 " in dump and " vote=n0 " in dump and dump.endswith("verdict=good\n"), dump
 
 
 def replay(root):
