@@ -113,13 +113,20 @@ struct worker *worker_new_manual(void (*on_submit)(void *arg), void *arg)
     return w;
 }
 
-int worker_run_one(struct worker *w)
+struct job *worker_run_next(struct worker *w)
 {
     ENSURE(w->loop == NULL);
     struct job *job = take_first(w);
+    if (job != NULL)
+        job->run(job);
+    return job;
+}
+
+int worker_run_one(struct worker *w)
+{
+    struct job *job = worker_run_next(w);
     if (job == NULL)
         return 0;
-    job->run(job);
     job->done(job);
     return 1;
 }

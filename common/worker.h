@@ -29,6 +29,9 @@ struct worker *worker_new(struct loop *loop, const char *name, uint32_t threads)
  * owner that one more waits. Simulator and tests. */
 struct worker *worker_new_manual(void (*on_submit)(void *arg), void *arg);
 int worker_run_one(struct worker *w);
+/* The same in two steps: run the next job and return it, NULL when none waits; the caller calls its `done`,
+ * and may use its `next` until then. */
+struct job *worker_run_next(struct worker *w) MUSTCHECK;
 /* Lends the job until its done is called. */
 int worker_submit(struct worker *w, struct job *job) MUSTCHECK;
 /* Finish the queued jobs, stop the threads; `done` of finished jobs are still posted. */

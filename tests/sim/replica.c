@@ -1,8 +1,9 @@
 /*
  * replica.c - see replica.h.
  *
- * Each worker is one without a thread; a submitted job runs when the simulated disk has taken its time,
- * unless the process died before. A paused process takes its events after the pause, in order.
+ * Each worker is one without a thread. A submitted job runs when the simulated disk has taken its time, and
+ * some time later its loop hears so, unless the process died before the one or the other; the worker goes on
+ * meanwhile. A paused process takes its events after the pause, in order.
  */
 #include "tests/sim/replica.h"
 
@@ -19,7 +20,9 @@
 struct worker_slot {
     struct replica *r;
     struct worker *worker;
+    struct job *ran, **ran_end; /* of which the loop has not heard, in order */
     uint64_t busy_until_us;
+    uint64_t heard_us; /* when the loop hears of the newest job */
     uint64_t hangs_until_us;
 };
 
@@ -89,17 +92,63 @@ static void wake_at(void *arg, uint64_t ms)
     world_after(r->w, ms > now ? (ms - now) * MS : 0, on_tick, r, r->incarnation, r->wake_ms);
 }
 
-static void on_job_time(void *arg, uint64_t incarnation, uint64_t slot)
+/* Things of this worker wait for the end of a pause, or of the disk's. */
+static bool wait_out(struct worker_slot *s, event_fn fn, uint64_t incarnation)
+{
+    struct replica *r = s->r;
+    uint64_t slot = (uint64_t)(s - r->slots);
+
+    if (wait_out_pause(r, fn, incarnation, slot))
+        return true;
+    if (r->w->now_us >= s->hangs_until_us)
+        return false;
+    world_after(r->w, s->hangs_until_us - r->w->now_us, fn, r, incarnation, slot);
+    return true;
+}
+
+static void run_job(struct worker_slot *s)
+{
+    struct job *job = worker_run_next(s->worker);
+
+    if (job == NULL)
+        return;
+    job->next = NULL;
+    *s->ran_end = job;
+    s->ran_end = &job->next;
+}
+
+static void finish_job(struct worker_slot *s)
+{
+    struct job *job = s->ran;
+
+    s->ran = job->next;
+    if (s->ran == NULL)
+        s->ran_end = &s->ran;
+    job->next = NULL;
+    job->done(job);
+}
+
+static void on_job_run(void *arg, uint64_t incarnation, uint64_t slot)
 {
     struct replica *r = arg;
 
-    if (!r->alive || r->incarnation != incarnation || wait_out_pause(r, on_job_time, incarnation, slot))
+    if (!r->alive || r->incarnation != incarnation || wait_out(&r->slots[slot], on_job_run, incarnation))
         return;
-    if (r->w->now_us < r->slots[slot].hangs_until_us) {
-        world_after(r->w, r->slots[slot].hangs_until_us - r->w->now_us, on_job_time, r, incarnation, slot);
+    run_job(&r->slots[slot]);
+    if (r->dying || fakedisk_is_off(r->disk))
+        end_turn(r);
+}
+
+static void on_job_done(void *arg, uint64_t incarnation, uint64_t slot)
+{
+    struct replica *r = arg;
+    struct worker_slot *s = &r->slots[slot];
+
+    if (!r->alive || r->incarnation != incarnation || wait_out(s, on_job_done, incarnation))
         return;
-    }
-    worker_run_one(r->slots[slot].worker);
+    if (s->ran == NULL) /* it was to run within a pause that ended early */
+        run_job(s);
+    finish_job(s);
     end_turn(r);
 }
 
@@ -109,6 +158,7 @@ static void on_submit(void *arg)
     struct replica *r = s->r;
     struct world *w = r->w;
     uint64_t took = rng_between(&w->rng, w->tune.disk_min_us, w->tune.disk_max_us);
+    uint64_t slot = (uint64_t)(s - r->slots);
 
     if (!w->healing && rng_chance(&w->rng, w->tune.disk_slow)) {
         took += w->tune.disk_slow_us;
@@ -117,7 +167,11 @@ static void on_submit(void *arg)
     if (s->busy_until_us < w->now_us)
         s->busy_until_us = w->now_us;
     s->busy_until_us += took;
-    world_after(w, s->busy_until_us - w->now_us, on_job_time, r, r->incarnation, (uint64_t)(s - r->slots));
+    if (s->heard_us < s->busy_until_us)
+        s->heard_us = s->busy_until_us;
+    s->heard_us += rng_below(&w->rng, took);
+    world_after(w, s->busy_until_us - w->now_us, on_job_run, r, r->incarnation, slot);
+    world_after(w, s->heard_us - w->now_us, on_job_done, r, r->incarnation, slot);
 }
 
 /* ---- news from below ---------------------------------------------------------------------------------- */
@@ -279,7 +333,7 @@ void replica_start(struct replica *r)
     r->dying = false;
     r->paused_until_us = 0;
     for (int i = 0; i < WORKERS; i++) {
-        r->slots[i] = (struct worker_slot){.r = r};
+        r->slots[i] = (struct worker_slot){.r = r, .ran_end = &r->slots[i].ran};
         r->slots[i].worker = worker_new_manual(on_submit, &r->slots[i]);
     }
     if (!open_all(r))
@@ -310,6 +364,8 @@ static void take_down(struct replica *r, double keep)
         dl_store_close(r->store);
     r->store = NULL;
     for (int i = 0; i < WORKERS; i++) {
+        while (r->slots[i].ran != NULL)
+            finish_job(&r->slots[i]);
         if (r->slots[i].worker != NULL)
             worker_free(r->slots[i].worker);
         r->slots[i].worker = NULL;
@@ -372,8 +428,10 @@ void replica_pause(struct replica *r, uint64_t us)
 void replica_hang_disk(struct replica *r, bool log_only, uint64_t us)
 {
     for (int i = 0; i < WORKERS; i++) {
-        if (i == FLUSH || !log_only)
-            r->slots[i].hangs_until_us = r->w->now_us + us;
+        uint64_t *until_us = &r->slots[i].hangs_until_us;
+
+        if ((i == FLUSH || !log_only) && *until_us < r->w->now_us + us)
+            *until_us = r->w->now_us + us;
     }
 }
 

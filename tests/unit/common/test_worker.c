@@ -163,6 +163,26 @@ START_TEST(test_manual_worker_runs_when_told)
 }
 END_TEST
 
+START_TEST(test_manual_worker_in_two_steps)
+{
+    int done = 0, last = -1;
+    struct work *work = make(2, &done, &last);
+    struct worker *w = worker_new_manual(NULL, NULL);
+    ck_assert_ptr_null(worker_run_next(w));
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(worker_submit(w, &work[i].job), 0);
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_eq(worker_run_next(w), &work[i].job);
+    ck_assert_ptr_null(worker_run_next(w));
+    ck_assert_int_eq(done, 0);
+    for (int i = 0; i < 2; i++)
+        work[i].job.done(&work[i].job);
+    ck_assert_int_eq(done, 2);
+    worker_free(w);
+    free(work);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("worker");
@@ -174,6 +194,7 @@ int main(void)
     tcase_add_test(tc, test_free_finishes_queued_jobs);
     tcase_add_test(tc, test_full_queue_is_busy);
     tcase_add_test(tc, test_manual_worker_runs_when_told);
+    tcase_add_test(tc, test_manual_worker_in_two_steps);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);

@@ -1,4 +1,5 @@
-/* test_hint.c - the known durable point that the hard state carries: recovery takes it at its word. */
+/* test_hard.c - the hard state: what is reported, and the known durable point that it carries, which recovery
+ * takes at its word. */
 #include <check.h>
 #include <stdlib.h>
 
@@ -69,13 +70,32 @@ START_TEST(never_beyond_what_is_committed)
 }
 END_TEST
 
+/* A vote saved while an earlier save is on its way back is not on disk yet. */
+START_TEST(reports_what_was_written)
+{
+    struct job *job;
+    storekit_run(&k);
+    dl_store_save_hard(k.s, (struct dl_hard){2, DL_NOBODY, true});
+    job = worker_run_next(k.meta);
+    ck_assert_ptr_nonnull(job);
+    dl_store_save_hard(k.s, (struct dl_hard){2, 3, true});
+    job->done(job);
+    ck_assert_uint_eq(k.hard.term, 2);
+    ck_assert_uint_eq(k.hard.vote, DL_NOBODY);
+    storekit_run(&k);
+    ck_assert_uint_eq(k.hard.vote, 3);
+    ck_assert_uint_eq(k.hard_reports, 2);
+}
+END_TEST
+
 int main(void)
 {
-    Suite *s = suite_create("dlstore/hint");
-    TCase *t = tcase_create("hint");
+    Suite *s = suite_create("dlstore/hard");
+    TCase *t = tcase_create("hard");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, never_beyond_what_is_on_disk);
     tcase_add_test(t, never_beyond_what_is_committed);
+    tcase_add_test(t, reports_what_was_written);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
