@@ -44,12 +44,16 @@ struct queue_row {
 
 struct replica_row {
     dl_index_t persisted, commit, last, applied;
-    dl_index_t had;       /* reported durable before a disk was lost: a leader may learn of it only later */
-    dl_index_t recovered; /* committed entries up to here were found whole by a recovery */
+    dl_index_t had;           /* reported durable before a disk was lost: a leader may learn of it only later */
+    dl_index_t recovered;     /* committed entries up to here were found whole by a recovery */
+    dl_index_t own_persisted; /* as the core said at the end of the newest turn */
     dl_term_t persisted_term, leads;
     dl_term_t durable_term; /* on the medium in this life, as last looked */
     uint64_t incarnation;
     uint64_t alone_us; /* leads since then without a majority that answers; 0 = no */
+    uint64_t turn_us;  /* newest turn */
+    uint64_t
+        stuck_us; /* leads since then, and lacks on disk what a majority has, without moving on; 0 = no */
     bool power_lost;
     uint64_t turns;
 };
@@ -309,6 +313,27 @@ static void check_quorum(struct checks *c, struct replica *r, const struct dl_co
                    (unsigned long long)v->term);
 }
 
+/* Who leads with a disk that hangs hands over, or tries to, again and again. One that was paused meanwhile
+ * begins anew. */
+static void check_disk(struct checks *c, struct replica *r, const struct dl_core_view *v)
+{
+    struct replica_row *row = row_of(c, r);
+    uint64_t election_us = c->w->tune.election_max_ms * MS, now_us = c->w->now_us;
+    bool stuck = v->role == DL_LEADER && v->persisted < v->commit && v->persisted == row->own_persisted &&
+                 !v->transferring && now_us < row->turn_us + election_us;
+
+    row->turn_us = now_us;
+    row->own_persisted = v->persisted;
+    if (!stuck)
+        row->stuck_us = 0;
+    else if (row->stuck_us == 0)
+        row->stuck_us = now_us;
+    else if (now_us > row->stuck_us + 4 * election_us)
+        world_fail(c->w, "L3: n%u leads term %llu although its disk has hung at index %llu for %llu ms",
+                   replica_id(r) - 1, (unsigned long long)v->term, (unsigned long long)v->persisted,
+                   (unsigned long long)((now_us - row->stuck_us) / MS));
+}
+
 void checks_after_turn(struct checks *c, struct replica *r)
 {
     struct replica_row *row = row_of(c, r);
@@ -339,6 +364,7 @@ void checks_after_turn(struct checks *c, struct replica *r)
     }
     check_lease(c, r, &s.core);
     check_quorum(c, r, &s.core);
+    check_disk(c, r, &s.core);
     if (s.core.persisted < row->persisted) { /* a branch that was never committed has been cut off */
         if (row->persisted_term != 0 && row->persisted <= c->applied &&
             c->entries[row->persisted - 1].term == row->persisted_term)

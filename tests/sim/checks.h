@@ -7,7 +7,8 @@
  * any message names, are on the medium before they are spoken; R8 what was reported durable is there after a
  * power cut, each committed entry of it, nothing else is acknowledged or called known on the medium, and what
  * is committed is durable on a majority; R9 nothing is served before the leader's own first entry is applied.
- * At the end also R11: equal applied index, equal state.
+ * At the end also R11: equal applied index, equal state. L2 a leader that no majority answers gives up; L3
+ * one whose disk hangs while a majority goes on hands over.
  *
  * Histories of clients: B1 nothing acknowledged is lost; B2 nothing appears that was not sent, or was
  * refused; B3 content is intact; B4 queue offsets are dense, and the message at an offset never changes; B5
