@@ -68,6 +68,38 @@ START_TEST(another_leader_verifies_anew)
 }
 END_TEST
 
+/* A leader's clock is its own: what an earlier one said, however late by that, says nothing by this. */
+START_TEST(another_leader_has_another_clock)
+{
+    struct one o = follower();
+    one_push(&o, 2, 2, 4, 1, 0, 1, twos);
+    const dl_term_t three = 3;
+    struct dl_msg push = {.type = DL_MSG_PUSH_REQ,
+                          .from = 3,
+                          .to = 1,
+                          .term = 3,
+                          .push = DL_PUSH_APPEND,
+                          .prev_index = 5,
+                          .prev_term = 2,
+                          .first = 6,
+                          .last = 6,
+                          .sent_ms = 500};
+    one_step(&o, (struct dl_event){.type = DL_EV_MESSAGE, .msg = &push, .terms = &three});
+    ck_assert_uint_eq(o.up.append_last, 6);
+    one_log_durable(&o, 6);
+    ck_assert_uint_eq(one_said(&o, DL_MSG_PUSH_RSP, 3)->sent_ms, 500);
+    one_hear(&o, (struct dl_msg){.type = DL_MSG_VOTE_REQ, /* asked for by 3, and its time is not over */
+                                 .from = 2,
+                                 .term = 4,
+                                 .transfer = true,
+                                 .sent_ms = 1100,
+                                 .last_index = 6,
+                                 .last_term = 3});
+    ck_assert(one_said(&o, DL_MSG_VOTE_RSP, 2)->granted);
+    one_free(&o);
+}
+END_TEST
+
 START_TEST(removes_from_the_first_conflict_on)
 {
     struct one o = follower();
@@ -283,7 +315,7 @@ START_TEST(learners_receive_and_forget_a_silent_leader)
 END_TEST
 
 ONE_MAIN("follow", acknowledges_what_is_persisted, never_beyond_what_is_verified,
-         another_leader_verifies_anew, removes_from_the_first_conflict_on,
+         another_leader_verifies_anew, another_leader_has_another_clock, removes_from_the_first_conflict_on,
          removes_nothing_while_the_disk_is_busy, hints_where_to_try_next,
          what_is_committed_cannot_be_questioned, entries_before_the_log_are_taken_for_equal,
          an_old_leader_is_told, absurd_pushes_are_ignored, one_leader_per_term, learners_cannot_lead,
