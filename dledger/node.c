@@ -154,8 +154,8 @@ static bool records_good(struct dl_node *n, const struct dl_msg *msg, const stru
     n->counters.records_refused++;
     if ((n->counters.records_refused & (n->counters.records_refused - 1)) == 0)
         LOG_WARN("push refused",
-                 "self=%u from=%u first=%" PRIu64 " last=%" PRIu64 " refused=%" PRIu64 " why=\"%s\"", n->self,
-                 msg->from, msg->first, msg->last, n->counters.records_refused, err.text);
+                 "self=n%u from=n%u first=%" PRIu64 " last=%" PRIu64 " refused=%" PRIu64 " why=\"%s\"",
+                 n->self - 1, msg->from - 1, msg->first, msg->last, n->counters.records_refused, err.text);
     return false;
 }
 
@@ -178,8 +178,8 @@ static void step_one(struct dl_node *n, const struct dl_event *given, const stru
     if (event.type == DL_EV_SUBMIT && u->refused)
         node_propose_refused(n);
     if (u->disk_hangs)
-        LOG_WARN("own disk hangs, handing over", "self=%u term=%" PRIu64 " commit=%" PRIu64, n->self, u->term,
-                 u->commit);
+        LOG_WARN("own disk hangs, handing over", "self=n%u term=%" PRIu64 " commit=%" PRIu64, n->self - 1,
+                 u->term, u->commit);
     n->wake_ms = u->wake_ms;
     carry_hard(n, u);
     carry_log(n, u, in);

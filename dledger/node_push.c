@@ -30,7 +30,7 @@ static void on_load(void *arg, int err, struct buf *records, dl_index_t first, d
         return;
     }
     if (err)
-        LOG_ERROR("entries cannot be read", "self=%u first=%" PRIu64 " why=\"%s\"", l.node->self, first,
+        LOG_ERROR("entries cannot be read", "self=n%u first=%" PRIu64 " why=\"%s\"", l.node->self - 1, first,
                   err_text(err));
     else
         ENSURE(records);
@@ -179,8 +179,8 @@ static void fetch(struct dl_node *n, uint32_t i, dl_index_t first, int why)
     }
     if (!peer->told_too_far)
         LOG_ERROR("follower too far behind",
-                  "self=%u peer=%u wants=%" PRIu64 " reason=\"removed by retention\"", n->self, peer->id,
-                  first);
+                  "self=n%u peer=n%u wants=%" PRIu64 " reason=\"removed by retention\"", n->self - 1,
+                  peer->id - 1, first);
     peer->told_too_far = true;
 }
 

@@ -357,8 +357,8 @@ static int identity_check(struct lmdb *l, struct str group, dl_peer_t self, stru
         return err_set(err, ERR_VERSION, "%s: format %u, this program knows %u", l->dir, format,
                        CHECKPOINT_FORMAT);
     if (!str_eq(name, group) || replica != self)
-        return err_set(err, ERR_FOREIGN, "%s: belongs to replica %u of group %.*s, not to replica %u of %.*s",
-                       l->dir, replica, (int)name.len, name.p, self, (int)group.len, group.p);
+        return err_set(err, ERR_FOREIGN, "%s: belongs to replica n%u of group %.*s, not to n%u of %.*s",
+                       l->dir, replica - 1, (int)name.len, name.p, self - 1, (int)group.len, group.p);
     return 0;
 }
 

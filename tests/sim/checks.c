@@ -44,8 +44,8 @@ struct queue_row {
 
 struct replica_row {
     dl_index_t persisted, commit, last, applied;
-    dl_index_t had;           /* reported durable before a disk was lost: a leader may learn of it only later */
-    dl_index_t recovered;     /* committed entries up to here were found whole by a recovery */
+    dl_index_t had;       /* reported durable before a disk was lost: a leader may learn of it only later */
+    dl_index_t recovered; /* committed entries up to here were found whole by a recovery */
     dl_index_t own_persisted; /* as the core said at the end of the newest turn */
     dl_term_t persisted_term, leads;
     dl_term_t durable_term; /* on the medium in this life, as last looked */
