@@ -40,6 +40,7 @@ lmq_status lmq_consumer_new(lmq_client *client, const char *group, lmq_model mod
     c->model = model;
     TAILQ_INIT(&c->subscriptions);
     TAILQ_INIT(&c->queues);
+    TAILQ_INIT(&c->leaving);
     TAILQ_INIT(&c->retries);
     if (group == NULL || group[0] == '\0' || strlen(group) + sizeof(RETRY_PREFIX) > sizeof(c->group) ||
         !str_copy(str_of(group), c->group, sizeof(c->group))) {
@@ -115,6 +116,8 @@ static void on_relock(void *arg)
     TAILQ_FOREACH(pq, &c->queues, link)
         if (pq->locked_ms != 0)
             pq_lock(pq);
+    TAILQ_FOREACH(pq, &c->leaving, link) /* theirs as long as the listener runs */
+        pq_lock(pq);
     timer_start(&c->relock, RELOCK_MS);
 }
 

@@ -208,6 +208,7 @@ struct process_queue {
     enum pq_state state;
     bool calling, locking;
     atomic_bool dropped;    /* not ours any more */
+    bool leaving;           /* dropped, and in the consumer's list `leaving` */
     int64_t next, stored;   /* next offset to pull; last committed, -1: none */
     uint64_t rest_until_ms; /* 0: does not rest */
     uint64_t locked_ms;     /* when the lock was last granted; 0: not held */
@@ -232,6 +233,7 @@ struct lmq_consumer {
     /* [loop] once started */
     TAILQ_HEAD(, subscription) subscriptions;
     TAILQ_HEAD(, process_queue) queues;
+    TAILQ_HEAD(, process_queue) leaving; /* orderly: dropped while the listener runs */
     struct item_list retries;
     struct timer rebalance, persist, tick, relock;
     bool rebalance_soon, ticking, closing;
@@ -248,7 +250,8 @@ void consumer_tick_soon(struct lmq_consumer *c); /* something rests or waits for
 void subscription_stop(struct subscription *s);
 /* process_queue.c [loop] */
 struct process_queue *pq_new(struct lmq_consumer *c, struct subscription *s, struct group *g, uint32_t id);
-/* No more messages from it; the broker is told how far we came. It is freed when its last item is back. */
+/* No more messages from it; the broker is told how far we came. It is freed when its last item is back; an
+ * orderly one is in c->leaving until then, and must not be made again before. */
 void pq_drop(struct process_queue *pq);
 void pq_consumed(void *item); /* a listener has returned, or did not begin */
 void pq_retry(struct item *item);

@@ -436,6 +436,10 @@ static void free_if_over(struct process_queue *pq)
 {
     if (!atomic_load(&pq->dropped) || !TAILQ_EMPTY(&pq->pending))
         return;
+    if (pq->leaving) {
+        TAILQ_REMOVE(&pq->consumer->leaving, pq, link);
+        consumer_rebalance_soon(pq->consumer); /* it may be ours again and have waited for this */
+    }
     free(pq);
 }
 
@@ -481,9 +485,17 @@ static void send_back(struct item *i)
     line_send(pq->group->line, &i->back);
 }
 
+static void stop_locking(struct process_queue *pq)
+{
+    if (pq->locking)
+        line_cancel(pq->group->line, &pq->lock_call);
+    pq->locking = false;
+}
+
 /* What the next owner of the queue needs. */
 static void leave(struct process_queue *pq)
 {
+    stop_locking(pq); /* tried again behind the unlock, it would lock for nobody */
     pq_commit(pq);
     if (needs_lock(pq) && pq->locked_ms != 0)
         unlock(pq);
@@ -577,16 +589,18 @@ void pq_drop(struct process_queue *pq)
 
     if (pq->calling)
         line_cancel(pq->group->line, &pq->call);
-    if (pq->locking)
-        line_cancel(pq->group->line, &pq->lock_call);
+    stop_locking(pq);
     TAILQ_REMOVE(&pq->consumer->queues, pq, link);
     atomic_store(&pq->dropped, true);
     if (pq->consumer->orderly) {
         take_idle_items(pq);
         if (first >= 0)
             pq->next = first;
-        if (TAILQ_EMPTY(&pq->pending))
-            leave(pq); /* else when the listener has returned */
+        pq->leaving = !TAILQ_EMPTY(&pq->pending);
+        if (pq->leaving)
+            TAILQ_INSERT_TAIL(&pq->consumer->leaving, pq, link); /* until the listener has returned */
+        else
+            leave(pq);
     } else {
         pq_commit(pq);
         take_idle_items(pq);

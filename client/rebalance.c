@@ -52,15 +52,24 @@ static void again(struct subscription *s)
 
 /* ---- differences ---- */
 
-static struct process_queue *find_queue(struct lmq_consumer *c, const struct subscription *s,
-                                        struct queue_at q)
+static bool is_queue(const struct process_queue *pq, const struct subscription *s, struct queue_at q)
 {
-    struct process_queue *pq;
+    return pq->subscription == s && pq->id == q.id && strcmp(pq->group->name, q.broker->name) == 0;
+}
+
+/* Ours already, or still leaving: one queue never has two listeners, so it waits for the round that follows
+ * the return of the earlier one. */
+static bool is_taken(const struct lmq_consumer *c, const struct subscription *s, struct queue_at q)
+{
+    const struct process_queue *pq;
 
     TAILQ_FOREACH(pq, &c->queues, link)
-        if (pq->subscription == s && pq->id == q.id && strcmp(pq->group->name, q.broker->name) == 0)
-            return pq;
-    return NULL;
+        if (is_queue(pq, s, q))
+            return true;
+    TAILQ_FOREACH(pq, &c->leaving, link)
+        if (is_queue(pq, s, q))
+            return true;
+    return false;
 }
 
 static bool is_ours(const struct route *r, const struct process_queue *pq, uint32_t first, uint32_t count)
@@ -88,7 +97,7 @@ static void take_share(struct subscription *s, const struct route *r, uint32_t f
         struct queue_at q = route_read_queue(r, i);
         struct group *g = group_find(c->client, q.broker->name);
 
-        if (g != NULL && find_queue(c, s, q) == NULL)
+        if (g != NULL && !is_taken(c, s, q))
             pq_new(c, s, g, q.id);
     }
 }

@@ -2,9 +2,8 @@
  * mock.h - small brokers in the test's own process, whose next answers can be pushed.
  *
  * A mock answers sends with code 0 and counting offsets, route questions with the route text it was given,
- * and everything
- * else with code 0, unless something was pushed for that request code: an answer code, MOCK_SILENT, or
- * MOCK_CLOSE.
+ * and everything else with code 0, unless something was pushed for that request code: an answer code,
+ * MOCK_SILENT, or MOCK_CLOSE. A test that needs fields or bodies in its answers gives the mock a script.
  */
 #ifndef TESTS_UNIT_CLIENT_MOCK_H
 #define TESTS_UNIT_CLIENT_MOCK_H
@@ -33,6 +32,9 @@ struct mock {
     int64_t next_offset;
     int32_t last_queue;
     char last_body[256];
+    /* Adds to the answer of m->cmd and returns its code, or MOCK_*. NULL: none. body (one reference) may stay
+     * NULL. */
+    int32_t (*script)(struct mock *m, struct remoting_out *out, struct buf **body);
     struct remoting_cmd cmd;
 };
 
@@ -74,7 +76,7 @@ static inline void mock_on_frame(struct conn *conn, const uint8_t *frame, size_t
     struct mock *m = conn_user(conn);
     struct remoting_out out;
     struct str body = {NULL, 0};
-    struct buf *b;
+    struct buf *b, *scripted = NULL;
     int32_t code;
 
     if (remoting_decode(frame, len, &m->cmd, NULL) != 0) {
@@ -84,17 +86,24 @@ static inline void mock_on_frame(struct conn *conn, const uint8_t *frame, size_t
     m->requests[m->cmd.code & 1023]++;
     code = mock_next(m, m->cmd.code,
                      m->cmd.code == GET_ROUTEINFO_BY_TOPIC && m->route == NULL ? RC_TOPIC_NOT_EXIST : 0);
+    remoting_response(&out, &m->cmd, code, code != 0 ? STR("as pushed") : (struct str){NULL, 0});
+    if (m->script != NULL && code == 0)
+        out.code = code = m->script(m, &out, &scripted);
     if (code == MOCK_CLOSE)
         conn_close(conn);
-    if (code < 0 || (m->cmd.flag & REMOTING_FLAG_ONEWAY))
+    if (code < 0 || (m->cmd.flag & REMOTING_FLAG_ONEWAY)) {
+        buf_unref(scripted);
         return;
-    remoting_response(&out, &m->cmd, code, code != 0 ? STR("as pushed") : (struct str){NULL, 0});
+    }
     if (m->cmd.code == SEND_MESSAGE_V2 && code == 0)
         mock_note_send(m, &out);
     if (m->cmd.code == GET_ROUTEINFO_BY_TOPIC && code == 0)
         body = str_of(m->route);
+    if (scripted != NULL)
+        body = (struct str){(const char *)scripted->data, scripted->len};
     if (remoting_encode(&out, body.p, body.len, &b) == 0)
         conn_write_buf(conn, b);
+    buf_unref(scripted);
 }
 
 static inline void mock_on_close(struct conn *conn, int why)
