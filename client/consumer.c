@@ -12,7 +12,6 @@
 #include "common/codes.h"
 #include "common/log.h"
 
-#define RELOCK_MS     20000u
 #define LAST_ASK_MS   1000u
 #define LAST_TOTAL_MS 3000u /* for all last commits together */
 
@@ -117,8 +116,9 @@ static void on_relock(void *arg)
         if (pq->locked_ms != 0)
             pq_lock(pq);
     TAILQ_FOREACH(pq, &c->leaving, link) /* theirs as long as the listener runs */
-        pq_lock(pq);
-    timer_start(&c->relock, RELOCK_MS);
+        if (pq->locked_ms != 0)
+            pq_lock(pq);
+    timer_start(&c->relock, c->client->options.relock_ms);
 }
 
 static void give_retries(struct lmq_consumer *c, uint64_t now_ms)
@@ -169,7 +169,7 @@ static void join_client(void *arg)
     TAILQ_INSERT_TAIL(&c->client->consumers, c, link);
     timer_start(&c->persist, c->client->options.persist_ms);
     if (c->orderly && c->model == LMQ_CLUSTERING)
-        timer_start(&c->relock, RELOCK_MS);
+        timer_start(&c->relock, c->client->options.relock_ms);
     heartbeat_soon(c->client);
     consumer_rebalance(c);
 }

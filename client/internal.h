@@ -27,7 +27,8 @@
 
 struct lmq_options {
     char namesrv[1024], brokers[1024], instance[128], offset_dir[512], from_where[32];
-    uint32_t send_timeout_ms, connect_ms, answer_ms, poll_ms, heartbeat_ms, persist_ms, rebalance_ms;
+    uint32_t send_timeout_ms, connect_ms, answer_ms, poll_ms, heartbeat_ms, persist_ms, rebalance_ms,
+        relock_ms;
     uint32_t compress_over_bytes, max_message_bytes, in_flight_messages, in_flight_bytes;
     uint32_t pull_batch, suspend_ms, consume_threads, queue_messages_max, queue_bytes_max, retry_ms;
 };

@@ -42,6 +42,7 @@ static const struct setting settings[] = {
     NUMBER("heartbeatBrokerInterval", heartbeat_ms, 30000, 100, 100000, "ms between heartbeats"),
     NUMBER("persistConsumerOffsetInterval", persist_ms, 5000, 10, 600000, "ms between commits of offsets"),
     NUMBER("rebalanceInterval", rebalance_ms, 20000, 100, 600000, "ms between looks at who consumes what"),
+    NUMBER("rebalanceLockInterval", relock_ms, 20000, 100, 20000, "ms between renewals of orderly locks"),
     NUMBER("compressMsgBodyOverHowmuch", compress_over_bytes, 4096, 0, 2147483647,
            "bytes from which bodies are compressed"),
     NUMBER("maxMessageSize", max_message_bytes, 4194304, 1, 4194304, "bytes of the largest body"),

@@ -32,6 +32,7 @@
 #define LOG_EVERY_MS     1000u
 
 static void go_on(struct process_queue *pq);
+static void hand_out(struct process_queue *pq);
 
 static const struct lmq_options *options_of(const struct process_queue *pq)
 {
@@ -135,18 +136,26 @@ static void on_locked(struct call *call, int err, const struct remoting_cmd *ans
 {
     struct process_queue *pq =
         (struct process_queue *)((char *)call - offsetof(struct process_queue, lock_call));
+    struct lmq_consumer *c = pq->consumer;
+    bool granted = err == 0 && says_locked(pq, answer);
+    bool refused = err == 0 && answer->code == RC_SUCCESS && !granted;
 
     pq->locking = false;
-    if (err == 0 && says_locked(pq, answer))
-        pq->locked_ms = now_of(pq);
-    if (pq->state != PQ_LOCKING)
+    if (granted || refused)
+        pq->locked_ms = granted ? now_of(pq) : 0;
+    if (atomic_load(&pq->dropped))
         return;
-    if (pq->locked_ms == 0) {
+    if (pq->state == PQ_LOCKING && granted) {
+        pq->state = PQ_FINDING_OFFSET;
+        go_on(pq);
+    } else if (pq->state == PQ_LOCKING) {
         rest(pq, REST_LOCK_MS);
-        return;
+    } else if (granted) {
+        hand_out(pq); /* what waited because the lock had run out */
+    } else if (refused) {
+        pq_drop(pq); /* another member has it by now */
+        consumer_rebalance_soon(c);
     }
-    pq->state = PQ_FINDING_OFFSET;
-    go_on(pq);
 }
 
 void pq_lock(struct process_queue *pq)
@@ -485,19 +494,18 @@ static void send_back(struct item *i)
     line_send(pq->group->line, &i->back);
 }
 
-static void stop_locking(struct process_queue *pq)
-{
-    if (pq->locking)
-        line_cancel(pq->group->line, &pq->lock_call);
-    pq->locking = false;
-}
-
-/* What the next owner of the queue needs. */
+/* What the next owner of the queue needs. A queue whose lock was refused has one already, who may be further
+ * than we are. */
 static void leave(struct process_queue *pq)
 {
-    stop_locking(pq); /* tried again behind the unlock, it would lock for nobody */
-    pq_commit(pq);
-    if (needs_lock(pq) && pq->locked_ms != 0)
+    bool asked = pq->locking;
+
+    if (asked) /* tried again behind the unlock, it would lock for nobody */
+        line_cancel(pq->group->line, &pq->lock_call);
+    pq->locking = false;
+    if (!needs_lock(pq) || pq->locked_ms != 0)
+        pq_commit(pq);
+    if (needs_lock(pq) && (pq->locked_ms != 0 || asked))
         unlock(pq);
 }
 
@@ -589,7 +597,6 @@ void pq_drop(struct process_queue *pq)
 
     if (pq->calling)
         line_cancel(pq->group->line, &pq->call);
-    stop_locking(pq);
     TAILQ_REMOVE(&pq->consumer->queues, pq, link);
     atomic_store(&pq->dropped, true);
     if (pq->consumer->orderly) {

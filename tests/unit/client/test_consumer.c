@@ -28,7 +28,8 @@ static lmq_consumer *consumer;
 static lmq_error error;
 
 /* What the brokers know. Set by tests at any time. */
-static atomic_int stored, members, committed, pulls, unlocks, asked[2], lock_refused;
+static atomic_int stored, members, committed, pulls, unlocks, asked[2], refusals;
+static atomic_bool lock_refused;
 
 /* What the listener saw. */
 static atomic_int seen[SEEN_MAX], slots, seen_count, running, most_running;
@@ -117,6 +118,7 @@ static int32_t script(struct mock *m, struct remoting_out *out, struct buf **bod
         atomic_fetch_add(&asked[m - brokers], 1);
         return answer_members(body);
     case LOCK_BATCH_MQ:
+        atomic_fetch_add(&refusals, atomic_load(&lock_refused));
         *body = text_body(atomic_load(&lock_refused) ? "{\"lockOKMQSet\":[]}"
                                                      : "{\"lockOKMQSet\":[{\"brokerName\":\"b\","
                                                        "\"queueId\":0,\"topic\":\"T\"}]}");
@@ -208,6 +210,7 @@ static void setup(void)
              brokers[0].address, brokers[1].address);
     ck_assert_int_eq(lmq_options_set(o, "namesrvAddr", namesrv.address, &error), LMQ_OK);
     ck_assert_int_eq(lmq_options_set(o, "rebalanceInterval", "100", &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "rebalanceLockInterval", "100", &error), LMQ_OK);
     ck_assert_int_eq(lmq_options_set(o, "answerTimeoutMillis", "200", &error), LMQ_OK);
     ck_assert_int_eq(lmq_client_new(o, &client, &error), LMQ_OK);
     ck_assert_int_eq(lmq_consumer_new(client, "g", LMQ_CLUSTERING, &consumer, &error), LMQ_OK);
@@ -254,6 +257,26 @@ START_TEST(test_orderly_queue_comes_back_while_its_listener_runs)
 }
 END_TEST
 
+/* The lock had run out and another member has the queue: what we hold is not ours to consume or to commit. */
+START_TEST(test_orderly_queue_whose_lock_is_refused_is_lost)
+{
+    atomic_store(&stored, 5);
+    atomic_store(&held, true);
+    start_orderly();
+    WAIT_UNTIL(atomic_load(&running) == 1);
+    atomic_store(&lock_refused, true);
+    WAIT_UNTIL(atomic_load(&refusals) > 0);
+    atomic_store(&committed, 3); /* by the other */
+    atomic_store(&lock_refused, false);
+    wait_rounds(5);
+    ck_assert_int_eq(atomic_load(&seen_count), 1);
+    atomic_store(&held, false); /* and back again, where the other has come to */
+    WAIT_UNTIL(atomic_load(&seen_count) == 3);
+    ck_assert_int_eq(atomic_load(&seen[1]), 3);
+    ck_assert_int_eq(atomic_load(&seen[2]), 4);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -262,6 +285,7 @@ int main(void)
     tcase_add_checked_fixture(tc, setup, teardown);
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_orderly_queue_comes_back_while_its_listener_runs);
+    tcase_add_test(tc, test_orderly_queue_whose_lock_is_refused_is_lost);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
