@@ -176,6 +176,7 @@ struct subscription {
     bool all;
     bool asking, wanting; /* 38, or the route, is under way */
     bool routed;          /* its brokers have been greeted */
+    uint32_t ask_at;      /* which broker of the route is asked, modulo their number */
     struct line *line;    /* of `asked` */
     TAILQ_ENTRY(subscription) link;
 };

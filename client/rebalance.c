@@ -4,6 +4,9 @@
  *   route of the topic -> (clustering) members of the group, from a broker of the route (38) -> our share ->
  *   differences
  *
+ * Any broker of the route knows the members, for all clients greet all. One is asked as long as it answers;
+ * the round after one that failed asks the next.
+ *
  * All members must compute the same from the same: queues sorted by broker name and id, members by client
  * id, shares by route_allocate. A round that fails leaves everything as it is and is repeated soon. [loop]
  */
@@ -14,12 +17,13 @@
 #include "common/json.h"
 #include "common/log.h"
 
-#define SOON_MS        5u
-#define AGAIN_MS       250u /* after a round that failed */
-#define TICK_MS        20u
-#define ASK_TIMEOUT_MS 3000u
-#define MEMBERS_MAX    10000u
-#define LOG_EVERY_MS   5000u
+#define SOON_MS          5u
+#define AGAIN_MS         250u /* after a round that failed */
+#define TICK_MS          20u
+#define ASK_TIMEOUT_MS   3000u
+#define ASK_ELSEWHERE_MS 1000u /* instead, when there is another broker to ask; longer than an election */
+#define MEMBERS_MAX      10000u
+#define LOG_EVERY_MS     5000u
 
 void consumer_rebalance_soon(struct lmq_consumer *c)
 {
@@ -134,6 +138,12 @@ static bool find_member(const struct json *list, const char *id, uint32_t *membe
     return found;
 }
 
+static void ask_elsewhere(struct subscription *s)
+{
+    s->ask_at++;
+    again(s);
+}
+
 static void on_members(struct call *call, int err, const struct remoting_cmd *answer)
 {
     struct subscription *s = (struct subscription *)call;
@@ -145,14 +155,14 @@ static void on_members(struct call *call, int err, const struct remoting_cmd *an
     s->asking = false;
     if (err != 0 || answer->code != RC_SUCCESS || r == NULL ||
         json_parse(answer->body, MEMBERS_MAX, &doc, &parse_err) != 0) {
-        again(s);
+        ask_elsewhere(s);
         return;
     }
     if (find_member(json_get(json_root(doc), "consumerIdList"), s->consumer->client->id, &members, &member)) {
         route_allocate(route_read_queues(r), members, member, &first, &count);
         take_share(s, r, first, count);
     } else {
-        again(s); /* our heartbeat is not there yet */
+        ask_elsewhere(s); /* our heartbeat is not there yet */
     }
     json_free(doc);
 }
@@ -164,14 +174,15 @@ static void ask_members(struct subscription *s, const struct route *r)
     struct remoting_out out;
 
     for (uint32_t i = 0; i < r->broker_count && g == NULL; i++)
-        g = group_find(client, r->brokers[i].name);
+        g = group_find(client, r->brokers[(s->ask_at + i) % r->broker_count].name);
     remoting_request(&out, REMOTING_BINARY, GET_CONSUMER_LIST_BY_GROUP, 0, false);
     remoting_put_str(&out, "consumerGroup", str_of(s->consumer->group));
     if (g == NULL || s->asking || wire_request(&out, NULL, 0, &s->asked.frame) != 0) {
         again(s);
         return;
     }
-    s->asked.deadline_ms = loop_now_ms(client->loop) + ASK_TIMEOUT_MS;
+    s->asked.deadline_ms =
+        loop_now_ms(client->loop) + (r->broker_count > 1 ? ASK_ELSEWHERE_MS : ASK_TIMEOUT_MS);
     s->asked.answer_ms = client->options.answer_ms;
     s->asked.done = on_members;
     s->asking = true;

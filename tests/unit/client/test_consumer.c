@@ -30,6 +30,7 @@ static lmq_error error;
 /* What the brokers know. Set by tests at any time. */
 static atomic_int stored, members, committed, pulls, unlocks, asked[2], refusals;
 static atomic_bool lock_refused;
+static atomic_int a_fails; /* how broker "a" answers who is in the group; 0: well */
 
 /* What the listener saw. */
 static atomic_int seen[SEEN_MAX], slots, seen_count, running, most_running;
@@ -116,7 +117,7 @@ static int32_t script(struct mock *m, struct remoting_out *out, struct buf **bod
     switch (m->cmd.code) {
     case GET_CONSUMER_LIST_BY_GROUP:
         atomic_fetch_add(&asked[m - brokers], 1);
-        return answer_members(body);
+        return m == &brokers[0] && atomic_load(&a_fails) != 0 ? atomic_load(&a_fails) : answer_members(body);
     case LOCK_BATCH_MQ:
         atomic_fetch_add(&refusals, atomic_load(&lock_refused));
         *body = text_body(atomic_load(&lock_refused) ? "{\"lockOKMQSet\":[]}"
@@ -277,6 +278,19 @@ START_TEST(test_orderly_queue_whose_lock_is_refused_is_lost)
 }
 END_TEST
 
+/* Broker "a", the first of the route, may be without a leader. */
+START_TEST(test_another_broker_of_the_route_knows_the_members)
+{
+    static const int32_t failures[] = {RC_SERVICE_NOT_AVAILABLE, MOCK_SILENT, MOCK_CLOSE, RC_SYSTEM_ERROR};
+
+    atomic_store(&a_fails, failures[_i]);
+    atomic_store(&stored, 1);
+    ck_assert_int_eq(lmq_consumer_start(consumer, on_message, NULL, &error), LMQ_OK);
+    WAIT_UNTIL(atomic_load(&seen_count) == 1);
+    ck_assert_int_gt(atomic_load(&asked[1]), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -286,6 +300,7 @@ int main(void)
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_orderly_queue_comes_back_while_its_listener_runs);
     tcase_add_test(tc, test_orderly_queue_whose_lock_is_refused_is_lost);
+    tcase_add_loop_test(tc, test_another_broker_of_the_route_knows_the_members, 0, 4);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
