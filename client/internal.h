@@ -163,6 +163,8 @@ struct lmq_producer {
     struct uniq uniq;
     uint32_t in_flight;
     size_t in_flight_bytes;
+    bool ending; /* a callback runs: the room of its send is counted still, but free for what it sends */
+    size_t ending_bytes;
 };
 
 /* ---- consumer (consumer.c, rebalance.c, process_queue.c, consume_pool.c, local_offsets.c) ---- */

@@ -132,10 +132,12 @@ lmq_status lmq_producer_send(lmq_producer *producer, const lmq_message *message,
 typedef void (*lmq_send_callback)(void *arg, const lmq_send_result *result, const lmq_error *error);
 /* The callback runs exactly once if, and only if, this returns LMQ_OK. Waits while maxInFlightMessages or
  * maxInFlightBytes
- * is reached, at most sendMsgTimeout (LMQ_BUSY); on the client's own thread it does not wait. */
+ * is reached, at most sendMsgTimeout (LMQ_BUSY); on the client's own thread it does not wait, and what a
+ * callback sends first takes the room of the send that has ended. */
 lmq_status lmq_producer_send_async(lmq_producer *producer, const lmq_message *message,
                                    lmq_send_callback callback, void *arg, lmq_error *error);
-/* No answer is asked for: LMQ_OK says that the message was handed to the client's thread. */
+/* No answer is asked for: LMQ_OK says that the message was handed to the client's thread. It is in flight,
+ * and counts for maxInFlightMessages and maxInFlightBytes, until it has been written to a connection. */
 lmq_status lmq_producer_send_oneway(lmq_producer *producer, const lmq_message *message, lmq_error *error);
 /* All to one queue, with consecutive offsets, or none: one topic, no sharding keys. result: of the first
  * one. */

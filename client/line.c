@@ -15,6 +15,7 @@
 #define LINE_TABLE_FIRST     256u
 #define LINE_OUT_MAX_BYTES   (256u * 1024 * 1024)
 #define LINE_FRAME_MIN_BYTES 8u
+#define LINE_LOOK_MS         2u /* between looks at one-way calls that could not be written at once */
 #define LINE_LOG_EVERY_MS    1000u
 #define OPAQUE_AT \
     13u /* in a frame whose header is binary: length 4, form and header length 4, code 2, language 1,
@@ -28,8 +29,9 @@ struct link {
     char host[ADDRESS_MAX];
     uint16_t port;
     struct conn *conn;
-    uint64_t failed_ms; /* last failure; 0: none since the last answer */
-    struct call_list in_flight;
+    uint64_t failed_ms;    /* last failure; 0: none since the last answer */
+    uint64_t queued_bytes; /* handed to `conn` since it was made */
+    struct call_list in_flight, writing;
 };
 
 struct line {
@@ -43,9 +45,9 @@ struct line {
     struct call_list waiting;
     struct call **table; /* cap places by low bits of the opaque, as in caller.c */
     uint32_t cap, count, next_opaque;
-    struct timer sweep, retry;
+    struct timer sweep, retry, look;
     uint64_t sweep_due_ms;
-    bool retry_set;
+    bool retry_set, look_set;
     struct remoting_cmd cmd;
 };
 
@@ -82,10 +84,15 @@ static void table_add(struct line *l, struct call *c)
 
 /* ---- where a call is ---- */
 
+static struct call_list *list_on(struct link *k, const struct call *c)
+{
+    return c->flags & CALL_ONEWAY ? &k->writing : &k->in_flight;
+}
+
 static void take_back(struct line *l, struct call *c)
 {
     if (c->via != NULL)
-        TAILQ_REMOVE(&c->via->in_flight, c, link_entry);
+        TAILQ_REMOVE(list_on(c->via, c), c, link_entry);
     else
         TAILQ_REMOVE(&l->waiting, c, link_entry);
     c->via = NULL;
@@ -142,17 +149,37 @@ static void link_connect(struct link *k)
         return;
     k->conn = conn_connect(k->line->loop, k->host, k->port, &link_conn_ops, &k->line->limits, NULL);
     conn_set_data(k->conn, k);
+    k->queued_bytes = 0;
+}
+
+static void link_write(struct link *k, struct buf *frame)
+{
+    link_connect(k);
+    k->queued_bytes += frame->len;
+    conn_write_buf(k->conn, frame);
+}
+
+static void look_later(struct line *l, uint32_t ms)
+{
+    if (l->look_set)
+        return;
+    l->look_set = true;
+    timer_start(&l->look, ms);
 }
 
 static void put_on(struct link *k, struct call *c)
 {
-    link_connect(k);
     c->via = k;
     c->sent_ms = loop_now_ms(k->line->loop);
     c->attempts++;
-    TAILQ_INSERT_TAIL(&k->in_flight, c, link_entry);
-    conn_write_buf(k->conn, buf_ref(c->frame));
-    sweep_at(k->line, due_of(c));
+    TAILQ_INSERT_TAIL(list_on(k, c), c, link_entry);
+    link_write(k, buf_ref(c->frame));
+    if (c->flags & CALL_ONEWAY) {
+        c->written_at = k->queued_bytes;
+        look_later(k->line, 0); /* the next turn: the end of this one writes */
+    } else {
+        sweep_at(k->line, due_of(c));
+    }
 }
 
 /* ---- failures ---- */
@@ -250,6 +277,11 @@ static void move_calls(struct line *l, struct link *from)
     }
     TAILQ_CONCAT(&calls, &l->waiting, link_entry);
     TAILQ_CONCAT(&l->waiting, &calls, link_entry);
+    TAILQ_FOREACH(c, &from->writing, link_entry) {
+        c->via = NULL;
+        sweep_at(l, c->deadline_ms);
+    }
+    TAILQ_CONCAT(&l->waiting, &from->writing, link_entry);
     while ((c = TAILQ_FIRST(&from->in_flight)) != NULL)
         finish(l, c, ERR_IO, NULL);
     send_waiting(l);
@@ -413,6 +445,28 @@ static void on_sweep(void *arg)
         sweep_at(l, due_ms);
 }
 
+/* What an open connection does not hold any more was written. */
+static void look_at_link(struct link *k, uint64_t now_ms)
+{
+    bool open = k->conn != NULL && conn_is_open(k->conn);
+    uint64_t written = open ? k->queued_bytes - conn_waiting_bytes(k->conn) : 0;
+    struct call *c;
+
+    while ((c = TAILQ_FIRST(&k->writing)) != NULL && (c->written_at <= written || c->deadline_ms <= now_ms))
+        finish(k->line, c, c->written_at <= written ? 0 : ERR_TIMEOUT, NULL);
+    if (c != NULL)
+        look_later(k->line, LINE_LOOK_MS);
+}
+
+static void on_look(void *arg)
+{
+    struct line *l = arg;
+
+    l->look_set = false;
+    for (uint32_t i = 0; i < l->link_count; i++)
+        look_at_link(l->links[i], loop_now_ms(l->loop));
+}
+
 /* ---- the door ---- */
 
 struct line *line_new(struct loop *loop, uint32_t connect_ms, const struct line_ops *ops, void *user)
@@ -431,6 +485,7 @@ struct line *line_new(struct loop *loop, uint32_t connect_ms, const struct line_
     l->sweep_due_ms = UINT64_MAX;
     timer_init(&l->sweep, loop, on_sweep, l);
     timer_init(&l->retry, loop, on_retry, l);
+    timer_init(&l->look, loop, on_look, l);
     return l;
 }
 
@@ -442,9 +497,11 @@ void line_free(struct line *l)
         return;
     timer_release(&l->sweep);
     timer_release(&l->retry);
+    timer_release(&l->look);
     for (uint32_t i = 0; i < l->link_count; i++) {
         link_cut(l->links[i]);
-        while ((c = TAILQ_FIRST(&l->links[i]->in_flight)) != NULL)
+        while ((c = TAILQ_FIRST(&l->links[i]->in_flight)) != NULL ||
+               (c = TAILQ_FIRST(&l->links[i]->writing)) != NULL)
             finish(l, c, ERR_CLOSED, NULL);
         free(l->links[i]);
     }
@@ -467,6 +524,7 @@ static struct link *link_new(struct line *l, const char *address)
     k->line = l;
     snprintf(k->address, sizeof(k->address), "%s", address);
     TAILQ_INIT(&k->in_flight);
+    TAILQ_INIT(&k->writing);
     return k;
 }
 
@@ -562,8 +620,7 @@ void line_oneway(struct line *l, struct buf *frame)
         buf_unref(frame);
         return;
     }
-    link_connect(l->current);
-    conn_write_buf(l->current->conn, frame);
+    link_write(l->current, frame);
 }
 
 void line_broadcast(struct line *l, struct buf *frame)
@@ -571,10 +628,8 @@ void line_broadcast(struct line *l, struct buf *frame)
     /* An opaque of its own: the answers must fit no call. */
     put_be32(frame->data + OPAQUE_AT, l->next_opaque);
     l->next_opaque = (l->next_opaque + 1) & INT32_MAX;
-    for (uint32_t i = 0; i < l->link_count; i++) {
-        link_connect(l->links[i]);
-        conn_write_buf(l->links[i]->conn, buf_ref(frame));
-    }
+    for (uint32_t i = 0; i < l->link_count; i++)
+        link_write(l->links[i], buf_ref(frame));
     buf_unref(frame);
 }
 

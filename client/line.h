@@ -13,9 +13,9 @@
  *                          v     |
  *                        waiting-+--deadline--> done (ERR_TIMEOUT)
  *
- * Invariant: a call is in exactly one list, a link's `in_flight` or the line's `waiting`, from line_send to
- * its `done`. Frames are encoded once, in the binary form, whose opaque has a fixed place. Loop thread
- * only. Used by the rest of client/ and, as the cheap way in, by tools/mqperf.
+ * Invariant: a call is in exactly one list, a link's `in_flight` or `writing` (one-way) or the line's
+ * `waiting`, from line_send to its `done`. Frames are encoded once, in the binary form, whose opaque has a
+ * fixed place. Loop thread only. Used by the rest of client/ and, as the cheap way in, by tools/mqperf.
  */
 #ifndef CLIENT_LINE_H
 #define CLIENT_LINE_H
@@ -33,13 +33,14 @@
 enum call_flags {
     CALL_ONCE = 1,      /* never sent a second time: the first failure ends it */
     CALL_KEEP_BUSY = 2, /* answer 2 (busy) goes to `done` instead of being tried again */
+    CALL_ONEWAY = 4,    /* no answer comes: `done` with err 0 when the frame has been written */
 };
 
 struct link;
 struct call;
-/* Exactly once per call. err 0: `answer` (any code) is lent; else ERR_TIMEOUT, ERR_CLOSED (line freed),
- * ERR_BUSY (too many calls), with `answer` NULL; ERR_IO for a CALL_ONCE whose connection was lost. May send
- * again, also the same call.
+/* Exactly once per call. err 0: `answer` (any code) is lent, NULL for a CALL_ONEWAY; else ERR_TIMEOUT,
+ * ERR_CLOSED (line freed), ERR_BUSY (too many calls), with `answer` NULL; ERR_IO for a CALL_ONCE whose
+ * connection was lost. May send again, also the same call.
  */
 typedef void (*call_fn)(struct call *call, int err, const struct remoting_cmd *answer);
 
@@ -61,6 +62,7 @@ struct call {
     TAILQ_ENTRY(call) link_entry;
     struct link *via; /* NULL: waiting */
     uint64_t sent_ms;
+    uint64_t written_at; /* one-way: where its frame ends in all that was queued on the connection */
     uint32_t opaque;
 };
 

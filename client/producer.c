@@ -8,6 +8,10 @@
  *                                                   ^                  |
  *                                                   +---another group--+  refused for now, or silent
  *
+ * A send holds its room from before the post until its callback has returned; what that callback sends has
+ * the room before anybody else. A one-way send holds it until the kernel has its frame: nothing else would
+ * hold back a program that sends faster than the broker reads.
+ *
  * Within a group the line finds the leader by itself. Only a message that is free to go to any queue goes to
  * another group.
  */
@@ -48,28 +52,36 @@ struct sending {
 };
 
 static void on_done(struct call *call, int err, const struct remoting_cmd *answer);
+static void on_written(struct call *call, int err, const struct remoting_cmd *answer);
 static void find_queue(struct sending *s);
 
 /* ---- the end of a send ---- */
 
-static void release_room(struct lmq_producer *p, size_t bytes)
+/* The room of the send whose callback runs. Producer locked. */
+static void give_back(struct lmq_producer *p)
 {
-    pthread_mutex_lock(&p->mutex);
+    if (!p->ending)
+        return;
+    p->ending = false;
     p->in_flight--;
-    p->in_flight_bytes -= bytes;
+    p->in_flight_bytes -= p->ending_bytes;
     pthread_cond_broadcast(&p->room);
-    pthread_mutex_unlock(&p->mutex);
 }
 
 static void end_send(struct sending *s, const lmq_send_result *result, const lmq_error *error)
 {
     struct lmq_producer *p = s->producer;
-    size_t bytes = s->bytes;
 
+    pthread_mutex_lock(&p->mutex);
+    p->ending = true;
+    p->ending_bytes = s->bytes;
+    pthread_mutex_unlock(&p->mutex);
     if (s->callback != NULL)
         s->callback(s->arg, result, error);
     free(s);
-    release_room(p, bytes);
+    pthread_mutex_lock(&p->mutex);
+    give_back(p);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 static void fail_send(struct sending *s, int err, int32_t code, const char *why)
@@ -161,17 +173,13 @@ static void send_now(struct sending *s)
         fail_send(s, ERR_TOO_LARGE, 0, "message does not fit a frame");
         return;
     }
-    if (s->fields.oneway) {
-        line_oneway(g->line, s->call.frame);
-        end_send(s, NULL, NULL);
-        return;
-    }
     s->call.deadline_ms = s->deadline_ms;
-    if (may_go_elsewhere(s) && now_ms + c->options.send_timeout_ms / GROUPS_TRIED_MAX < s->deadline_ms)
+    if (!s->fields.oneway && may_go_elsewhere(s) &&
+        now_ms + c->options.send_timeout_ms / GROUPS_TRIED_MAX < s->deadline_ms)
         s->call.deadline_ms = now_ms + c->options.send_timeout_ms / GROUPS_TRIED_MAX;
     s->call.answer_ms = c->options.answer_ms;
-    s->call.flags = 0;
-    s->call.done = on_done;
+    s->call.flags = s->fields.oneway ? CALL_ONEWAY : 0;
+    s->call.done = s->fields.oneway ? on_written : on_done;
     line_send(g->line, &s->call);
 }
 
@@ -210,6 +218,13 @@ static void on_done(struct call *call, int err, const struct remoting_cmd *answe
     call_explain(call, err, answer, words, sizeof(words));
     snprintf(why, sizeof(why), "send to broker %.100s: %s", s->broker, words);
     fail_send(s, err, answer != NULL ? answer->code : 0, why);
+}
+
+/* One-way: nobody wants to know. */
+static void on_written(struct call *call, int err, const struct remoting_cmd *answer)
+{
+    (void)err, (void)answer;
+    end_send((struct sending *)call, NULL, NULL);
 }
 
 /* ---- routes ---- */
@@ -259,14 +274,18 @@ static void begin_send(void *arg)
 
 /* ---- before the loop ---- */
 
-/* Room for one more, or LMQ_BUSY. The first is let in however large it is. */
+/* Room for one more, or LMQ_BUSY. The first is let in however large it is. On the client's thread a callback
+ * runs: its send is over. */
 static lmq_status take_room(struct lmq_producer *p, size_t bytes, uint64_t deadline_ms, lmq_error *error)
 {
     const struct lmq_options *o = &p->client->options;
     struct timespec until = {(time_t)(deadline_ms / 1000), (long)(deadline_ms % 1000) * 1000000};
-    int rc = client_on_loop(p->client) ? ETIMEDOUT : 0;
+    bool in_callback = client_on_loop(p->client);
+    int rc = in_callback ? ETIMEDOUT : 0;
 
     pthread_mutex_lock(&p->mutex);
+    if (in_callback)
+        give_back(p);
     while (p->in_flight >= o->in_flight_messages ||
            (p->in_flight > 0 && p->in_flight_bytes + bytes > o->in_flight_bytes)) {
         if (rc != 0) {

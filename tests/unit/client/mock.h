@@ -18,6 +18,7 @@
 #define MOCK_SILENT     -1 /* no answer */
 #define MOCK_CLOSE      -2 /* the connection is closed */
 #define MOCK_PUSHED_MAX 16
+#define MOCK_PAUSED_MAX 8
 
 struct mock {
     struct loop *loop;
@@ -35,6 +36,9 @@ struct mock {
     /* Adds to the answer of m->cmd and returns its code, or MOCK_*. NULL: none. body (one reference) may stay
      * NULL. */
     int32_t (*script)(struct mock *m, struct remoting_out *out, struct buf **body);
+    bool paused; /* reads nothing more, from the next frame on; mock_resume */
+    struct conn *paused_conns[MOCK_PAUSED_MAX];
+    int paused_count;
     struct remoting_cmd cmd;
 };
 
@@ -84,6 +88,10 @@ static inline void mock_on_frame(struct conn *conn, const uint8_t *frame, size_t
         return;
     }
     m->requests[m->cmd.code & 1023]++;
+    if (m->paused && m->paused_count < MOCK_PAUSED_MAX) {
+        m->paused_conns[m->paused_count++] = conn;
+        conn_pause(conn, true);
+    }
     code = mock_next(m, m->cmd.code,
                      m->cmd.code == GET_ROUTEINFO_BY_TOPIC && m->route == NULL ? RC_TOPIC_NOT_EXIST : 0);
     remoting_response(&out, &m->cmd, code, code != 0 ? STR("as pushed") : (struct str){NULL, 0});
@@ -104,6 +112,13 @@ static inline void mock_on_frame(struct conn *conn, const uint8_t *frame, size_t
     if (remoting_encode(&out, body.p, body.len, &b) == 0)
         conn_write_buf(conn, b);
     buf_unref(scripted);
+}
+
+static inline void mock_resume(struct mock *m)
+{
+    m->paused = false;
+    while (m->paused_count > 0)
+        conn_pause(m->paused_conns[--m->paused_count], false);
 }
 
 static inline void mock_on_close(struct conn *conn, int why)

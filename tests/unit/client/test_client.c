@@ -4,6 +4,7 @@
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "client/ledgermq.h"
 #include "common/clock.h"
@@ -272,19 +273,46 @@ static void all_are_silent(void)
     }
 }
 
-START_TEST(test_too_many_in_flight_are_busy)
+/* As setup, with a window of `messages`. */
+static void start_again(const char *messages, const char *timeout_ms)
 {
-    lmq_message *m = lmq_message_new("T", "x", 1);
     lmq_options *o = lmq_options_new();
 
     lmq_producer_free(producer);
     lmq_client_free(client);
     ck_assert_int_eq(lmq_options_set(o, "namesrvAddr", mocks[1].address, &error), LMQ_OK);
-    ck_assert_int_eq(lmq_options_set(o, "maxInFlightMessages", "2", &error), LMQ_OK);
-    ck_assert_int_eq(lmq_options_set(o, "sendMsgTimeout", "300", &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "maxInFlightMessages", messages, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "sendMsgTimeout", timeout_ms, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "compressMsgBodyOverHowmuch", "0", &error), LMQ_OK);
     ck_assert_int_eq(lmq_client_new(o, &client, &error), LMQ_OK);
     ck_assert_int_eq(lmq_producer_new(client, "g", &producer, &error), LMQ_OK);
     lmq_options_free(o);
+}
+
+static void leader_dies(void)
+{
+    mock_stop(&mocks[2]);
+}
+
+static int requests_seen, requests_of;
+
+static void count_sends(void)
+{
+    requests_seen = mocks[requests_of].requests[SEND_MESSAGE_V2];
+}
+
+static int sends_at(int i)
+{
+    requests_of = i;
+    at_mocks(count_sends);
+    return requests_seen;
+}
+
+START_TEST(test_too_many_in_flight_are_busy)
+{
+    lmq_message *m = lmq_message_new("T", "x", 1);
+
+    start_again("2", "300");
     at_mocks(all_are_silent);
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(lmq_producer_send_async(producer, m, on_sent, NULL, &error), LMQ_OK);
@@ -293,6 +321,96 @@ START_TEST(test_too_many_in_flight_are_busy)
     ck_assert(s == LMQ_OK || s == LMQ_BUSY);
     ck_assert_int_eq(lmq_producer_flush(producer, WAIT_MS), LMQ_OK);
     ck_assert_int_eq(atomic_load(&failed), s == LMQ_OK ? 3 : 2);
+    lmq_message_free(m);
+}
+END_TEST
+
+static atomic_int to_send, refused;
+
+static void on_sent_send_next(void *arg, const lmq_send_result *result, const lmq_error *e)
+{
+    on_sent(arg, result, e);
+    if (atomic_fetch_sub(&to_send, 1) > 0 &&
+        lmq_producer_send_async(producer, arg, on_sent_send_next, arg, NULL) != LMQ_OK)
+        atomic_fetch_add(&refused, 1);
+}
+
+START_TEST(test_a_callback_may_send_in_its_own_room)
+{
+    lmq_message *m = lmq_message_new("T", "x", 1);
+
+    start_again("1", "3000");
+    atomic_store(&to_send, 20);
+    ck_assert_int_eq(lmq_producer_send_async(producer, m, on_sent_send_next, m, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_producer_flush(producer, WAIT_MS), LMQ_OK);
+    ck_assert_int_eq(atomic_load(&refused), 0);
+    ck_assert_int_eq(atomic_load(&called), 21);
+    lmq_message_free(m);
+}
+END_TEST
+
+static void on_sent_slowly(void *arg, const lmq_send_result *result, const lmq_error *e)
+{
+    usleep(100 * 1000);
+    on_sent(arg, result, e);
+}
+
+START_TEST(test_flush_waits_for_callbacks)
+{
+    lmq_message *m = lmq_message_new("T", "x", 1);
+
+    ck_assert_int_eq(lmq_producer_send_async(producer, m, on_sent_slowly, NULL, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_producer_flush(producer, WAIT_MS), LMQ_OK);
+    ck_assert_int_eq(atomic_load(&called), 1);
+    lmq_message_free(m);
+}
+END_TEST
+
+static void leader_reads_nothing(void)
+{
+    mocks[2].paused = true;
+}
+
+static void leader_reads(void)
+{
+    mock_resume(&mocks[2]);
+}
+
+/* 16 MiB do not fit the kernel's buffers; 64 MiB less so. */
+START_TEST(test_oneway_sends_are_in_flight_until_written)
+{
+    size_t size = 4u << 20;
+    char *body = calloc(1, size);
+    lmq_message *m = lmq_message_new("T", body, size);
+    uint64_t begin_ms;
+
+    start_again("4", "2000");
+    ck_assert_int_eq(send_one(NULL), LMQ_OK);
+    at_mocks(leader_reads_nothing);
+    begin_ms = clock_mono_ms();
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(lmq_producer_send_oneway(producer, m, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_producer_flush(producer, 200), LMQ_TIMEOUT);
+    ck_assert_uint_lt(clock_mono_ms() - begin_ms, 2000);
+    at_mocks(leader_reads);
+    ck_assert_int_eq(lmq_producer_flush(producer, WAIT_MS), LMQ_OK);
+    ck_assert_uint_lt(clock_mono_ms() - begin_ms, 2000); /* written, not given up */
+    lmq_message_free(m);
+    free(body);
+}
+END_TEST
+
+START_TEST(test_oneway_sends_arrive_in_spite_of_a_dead_leader)
+{
+    lmq_message *m = lmq_message_new("T", "x", 1);
+
+    at_mocks(leader_dies);
+    for (int i = 0; i < 20; i++)
+        ck_assert_int_eq(lmq_producer_send_oneway(producer, m, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_producer_flush(producer, WAIT_MS), LMQ_OK);
+    for (int i = 0; i < 1000 && sends_at(3) < 20; i++)
+        usleep(10 * 1000);
+    ck_assert_int_eq(sends_at(3), 20);
     lmq_message_free(m);
 }
 END_TEST
@@ -340,6 +458,10 @@ int main(void)
     tcase_add_test(tc, test_round_robin_uses_all_queues);
     tcase_add_test(tc, test_async_calls_back_once_each);
     tcase_add_test(tc, test_too_many_in_flight_are_busy);
+    tcase_add_test(tc, test_a_callback_may_send_in_its_own_room);
+    tcase_add_test(tc, test_flush_waits_for_callbacks);
+    tcase_add_test(tc, test_oneway_sends_are_in_flight_until_written);
+    tcase_add_test(tc, test_oneway_sends_arrive_in_spite_of_a_dead_leader);
     tcase_add_test(tc, test_wrong_arguments);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
