@@ -215,6 +215,7 @@ struct process_queue {
     bool leaving;           /* dropped, and in the consumer's list `leaving` */
     int64_t next, stored;   /* next offset to pull; last committed, -1: none */
     uint64_t rest_until_ms; /* 0: does not rest */
+    uint64_t pulled_ms;     /* when the last pull went out */
     uint64_t locked_ms;     /* when the lock was last granted; 0: not held */
     uint32_t item_count;    /* in pending */
     size_t item_bytes;

@@ -22,6 +22,7 @@
 #define REST_FAILED_MS   1000u
 #define REST_LOCK_MS     300u
 #define REST_FULL_MS     50u
+#define REST_EMPTY_MS    50u
 #define ORDERLY_RETRY_MS 1000u
 #define LOCK_VALID_MS    30000u
 #define PULL_COMMIT      1
@@ -310,20 +311,28 @@ static void add_item(struct process_queue *pq, struct lmq_message *m)
         give(i);
 }
 
-/* A message that cannot be read is passed over: it would hold its queue back for ever. */
-static void take_messages(struct process_queue *pq, struct str body)
+/* A message that cannot be read is passed over: it would hold its queue back for ever. False: the rest of the
+ * answer is no messages at all, and nothing is known about what it should have been. */
+static bool take_messages(struct process_queue *pq, struct str body)
 {
     struct rd left = rd_of(body.p, body.len);
     struct stored s;
     struct err err;
 
     while (rd_left(&left) > 0) {
+        const uint8_t *at = left.p;
         struct lmq_message *m;
 
         if (stored_next(&left, &s, &err) != 0) {
-            LOG_WARN("bad answer to a pull", "broker=%s why=\"%s\"", pq->group->name, err.text);
-            return;
+            LOG_WARN_EVERY(LOG_EVERY_MS, "bad answer to a pull",
+                           "topic=%s broker=%s queue=%u next=%lld why=\"%s\"", pq->subscription->topic,
+                           pq->group->name, pq->id, (long long)pq->next, err.text);
+            if (left.p == at)
+                return false;
+            continue;
         }
+        if (s.queue_offset >= pq->next)
+            pq->next = s.queue_offset + 1;
         if (!pq->subscription->all && !tags_match(pq->subscription->tags, props_get(s.properties, "TAGS")))
             continue;
         m = message_from_stored(&s, pq->group->name, &err);
@@ -333,8 +342,7 @@ static void take_messages(struct process_queue *pq, struct str body)
             LOG_WARN("message passed over", "topic=%s queue=%u offset=%lld why=\"%s\"",
                      pq->subscription->topic, pq->id, (long long)s.queue_offset, err.text);
     }
-    if (pq->consumer->orderly)
-        hand_out(pq);
+    return true;
 }
 
 /* ---- pulling ---- */
@@ -342,6 +350,8 @@ static void take_messages(struct process_queue *pq, struct str body)
 static void on_pulled(struct call *call, int err, const struct remoting_cmd *answer)
 {
     struct process_queue *pq = (struct process_queue *)call;
+    int64_t before = pq->next, next;
+    bool whole;
 
     pq->calling = false;
     if (err != 0 || (answer->code != RC_SUCCESS && answer->code != RC_PULL_NOT_FOUND &&
@@ -349,14 +359,21 @@ static void on_pulled(struct call *call, int err, const struct remoting_cmd *ans
         complain(pq, "pull", err, answer);
         return;
     }
-    if (answer->code == RC_SUCCESS)
-        take_messages(pq, answer->body);
     if (answer->code == RC_PULL_OFFSET_MOVED)
         LOG_WARN("offset out of range", "topic=%s queue=%u offset=%lld next=%lld", pq->subscription->topic,
-                 pq->id, (long long)pq->next,
-                 (long long)remoting_i64_or(answer, "nextBeginOffset", pq->next));
-    pq->next = remoting_i64_or(answer, "nextBeginOffset", pq->next);
-    go_on(pq);
+                 pq->id, (long long)before, (long long)remoting_i64_or(answer, "nextBeginOffset", before));
+    whole = answer->code != RC_SUCCESS || take_messages(pq, answer->body);
+    next = remoting_i64_or(answer, "nextBeginOffset", pq->next);
+    if (whole && (next > pq->next || (next >= 0 && answer->code == RC_PULL_OFFSET_MOVED)))
+        pq->next = next;
+    if (!whole)
+        rest(pq, REST_FAILED_MS);
+    else if (pq->next == before && now_of(pq) - pq->pulled_ms < REST_EMPTY_MS)
+        rest(pq, REST_EMPTY_MS); /* nothing, and the broker did not wait for anything */
+    else
+        go_on(pq);
+    if (pq->consumer->orderly)
+        hand_out(pq);
 }
 
 static void pull(struct process_queue *pq)
@@ -379,6 +396,7 @@ static void pull(struct process_queue *pq)
     remoting_put_str(&out, "subscription", str_of(s->tags));
     remoting_put_i64(&out, "subVersion", s->version);
     remoting_put_str(&out, "expressionType", STR("TAG"));
+    pq->pulled_ms = now_of(pq);
     send_call(pq, &out, o->suspend_ms + PULL_SPARE_MS, o->suspend_ms + o->answer_ms, on_pulled);
 }
 

@@ -29,7 +29,9 @@ static lmq_error error;
 
 /* What the brokers know. Set by tests at any time. */
 static atomic_int stored, members, committed, pulls, unlocks, asked[2], refusals;
-static atomic_bool lock_refused;
+static atomic_bool lock_refused, garbled;
+static atomic_int nothing; /* all pulls are answered so, or well when 0 */
+#define RC_SUCCESS_EMPTY 1000
 static atomic_int a_fails; /* how broker "a" answers who is in the group; 0: well */
 
 /* What the listener saw. */
@@ -93,10 +95,17 @@ static int32_t answer_pull(struct mock *m, struct remoting_out *out, struct buf 
     struct bld b = bld_of(10000);
 
     atomic_fetch_add(&pulls, 1);
+    if (atomic_load(&nothing) != 0) /* and at once */
+        return atomic_load(&nothing) == RC_SUCCESS_EMPTY ? 0 : atomic_load(&nothing);
     if (offset >= atomic_load(&stored))
         return MOCK_SILENT;
-    for (int64_t i = offset; i < atomic_load(&stored); i++)
+    for (int64_t i = offset; i < atomic_load(&stored); i++) {
         put_stored(&b, i);
+        if (i % 2 == 0 && atomic_load(&garbled)) {
+            bld_bytes(&b, "garbage", 7);
+            break;
+        }
+    }
     *body = bld_take(&b);
     remoting_put_i64(out, "nextBeginOffset", atomic_load(&stored));
     return 0;
@@ -291,6 +300,31 @@ START_TEST(test_another_broker_of_the_route_knows_the_members)
 }
 END_TEST
 
+/* Garbage behind every second message; what should have been there is asked for again. */
+START_TEST(test_a_garbled_answer_loses_no_message)
+{
+    atomic_store(&stored, 5);
+    atomic_store(&garbled, true);
+    start_orderly();
+    WAIT_UNTIL(atomic_load(&seen_count) >= 5);
+    for (int i = 0; i < 5; i++)
+        ck_assert_int_eq(atomic_load(&seen[i]), i);
+}
+END_TEST
+
+START_TEST(test_a_broker_without_patience_is_not_hammered)
+{
+    static const int32_t codes[] = {RC_PULL_NOT_FOUND, RC_PULL_OFFSET_MOVED, RC_PULL_RETRY_IMMEDIATELY,
+                                    RC_SUCCESS_EMPTY};
+
+    atomic_store(&nothing, codes[_i]);
+    ck_assert_int_eq(lmq_consumer_start(consumer, on_message, NULL, &error), LMQ_OK);
+    WAIT_UNTIL(atomic_load(&pulls) > 0);
+    usleep(500 * 1000);
+    ck_assert_int_le(atomic_load(&pulls), 15);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -301,6 +335,8 @@ int main(void)
     tcase_add_test(tc, test_orderly_queue_comes_back_while_its_listener_runs);
     tcase_add_test(tc, test_orderly_queue_whose_lock_is_refused_is_lost);
     tcase_add_loop_test(tc, test_another_broker_of_the_route_knows_the_members, 0, 4);
+    tcase_add_test(tc, test_a_garbled_answer_loses_no_message);
+    tcase_add_loop_test(tc, test_a_broker_without_patience_is_not_hammered, 0, 4);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
