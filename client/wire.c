@@ -254,6 +254,8 @@ int stored_next(struct rd *left, struct stored *m, struct err *err)
     m->properties = rd_str(&r, rd_be16(&r));
     if (r.bad || rd_left(&r) > 0)
         return err_set(err, ERR_MALFORMED, "message of %u bytes whose parts do not fit it", size);
+    if (m->queue_offset < 0 || m->queue_offset == INT64_MAX)
+        return err_set(err, ERR_MALFORMED, "message at offset %lld of its queue", (long long)m->queue_offset);
     if (m->body_crc != 0 && (crc32_zlib(m->body.p, m->body.len) & 0x7FFFFFFF) != m->body_crc)
         return err_set(err, ERR_DAMAGED, "body of queue %d offset %lld does not fit its CRC", m->queue_id,
                        (long long)m->queue_offset);

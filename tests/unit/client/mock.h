@@ -3,7 +3,8 @@
  *
  * A mock answers sends with code 0 and counting offsets, route questions with the route text it was given,
  * and everything else with code 0, unless something was pushed for that request code: an answer code,
- * MOCK_SILENT, or MOCK_CLOSE. A test that needs fields or bodies in its answers gives the mock a script.
+ * MOCK_SILENT, MOCK_CLOSE or MOCK_GARBAGE. A test that needs fields or bodies in its answers gives the mock a
+ * script.
  */
 #ifndef TESTS_UNIT_CLIENT_MOCK_H
 #define TESTS_UNIT_CLIENT_MOCK_H
@@ -17,6 +18,7 @@
 
 #define MOCK_SILENT     -1 /* no answer */
 #define MOCK_CLOSE      -2 /* the connection is closed */
+#define MOCK_GARBAGE    -3 /* a frame that is none */
 #define MOCK_PUSHED_MAX 16
 #define MOCK_PAUSED_MAX 8
 
@@ -99,6 +101,8 @@ static inline void mock_on_frame(struct conn *conn, const uint8_t *frame, size_t
         out.code = code = m->script(m, &out, &scripted);
     if (code == MOCK_CLOSE)
         conn_close(conn);
+    if (code == MOCK_GARBAGE)
+        conn_write(conn, "\0\0\0\x08\x7fgarbage", 12);
     if (code < 0 || (m->cmd.flag & REMOTING_FLAG_ONEWAY)) {
         buf_unref(scripted);
         return;
