@@ -21,8 +21,11 @@
 struct route_wait {
     route_fn fn;
     void *arg;
+    uint64_t deadline_ms;
     TAILQ_ENTRY(route_wait) link;
 };
+
+TAILQ_HEAD(wait_list, route_wait);
 
 struct topic {
     struct lmq_client *client;
@@ -34,7 +37,7 @@ struct topic {
     bool namesrv_answered, absent; /* absent: somebody knows that there is no such topic */
     int err;
     char why[LMQ_ERROR_TEXT_MAX];
-    TAILQ_HEAD(, route_wait) waits;
+    struct wait_list waits;
     TAILQ_ENTRY(topic) link;
 };
 
@@ -45,7 +48,7 @@ static void try_next(struct topic *t);
 static void call_waits(struct topic *t, int err)
 {
     struct route_wait *w;
-    TAILQ_HEAD(, route_wait) waits = TAILQ_HEAD_INITIALIZER(waits);
+    struct wait_list waits = TAILQ_HEAD_INITIALIZER(waits);
 
     TAILQ_CONCAT(&waits, &t->waits, link);
     while ((w = TAILQ_FIRST(&waits)) != NULL) {
@@ -225,7 +228,17 @@ static struct topic *topic_for(struct lmq_client *c, const char *name)
     return t;
 }
 
-void directory_want(struct lmq_client *c, const char *name, route_fn fn, void *arg)
+static void overdue_at(struct lmq_client *c, uint64_t deadline_ms)
+{
+    uint64_t now_ms = loop_now_ms(c->loop);
+
+    if (deadline_ms >= c->overdue_ms)
+        return;
+    c->overdue_ms = deadline_ms;
+    timer_start(&c->overdue, deadline_ms > now_ms ? (uint32_t)(deadline_ms - now_ms) : 1);
+}
+
+void directory_want(struct lmq_client *c, const char *name, uint64_t deadline_ms, route_fn fn, void *arg)
 {
     struct topic *t = topic_for(c, name);
     struct route_wait *w;
@@ -239,7 +252,9 @@ void directory_want(struct lmq_client *c, const char *name, route_fn fn, void *a
     ENSURE(w != NULL);
     w->fn = fn;
     w->arg = arg;
+    w->deadline_ms = deadline_ms;
     TAILQ_INSERT_TAIL(&t->waits, w, link);
+    overdue_at(c, deadline_ms);
     ask(t);
 }
 
@@ -269,6 +284,41 @@ const struct route *directory_route(struct lmq_client *c, const char *name)
 }
 
 /* ---- time ---- */
+
+/* Sources are asked for longer than some can wait. */
+static void give_up_waits(struct topic *t, uint64_t now_ms)
+{
+    struct wait_list late = TAILQ_HEAD_INITIALIZER(late);
+    struct route_wait *w, *next;
+    char why[LMQ_ERROR_TEXT_MAX];
+
+    for (w = TAILQ_FIRST(&t->waits); w != NULL; w = next) {
+        next = TAILQ_NEXT(w, link);
+        if (w->deadline_ms <= now_ms) {
+            TAILQ_REMOVE(&t->waits, w, link);
+            TAILQ_INSERT_TAIL(&late, w, link);
+        } else {
+            overdue_at(t->client, w->deadline_ms);
+        }
+    }
+    snprintf(why, sizeof(why), "no route in time; last: %.280s", t->why);
+    while ((w = TAILQ_FIRST(&late)) != NULL) {
+        TAILQ_REMOVE(&late, w, link);
+        w->fn(w->arg, ERR_TIMEOUT, NULL, why);
+        free(w);
+    }
+}
+
+static void on_overdue(void *arg)
+{
+    struct lmq_client *c = arg;
+    uint64_t now_ms = loop_now_ms(c->loop);
+    struct topic *t;
+
+    c->overdue_ms = UINT64_MAX;
+    TAILQ_FOREACH(t, &c->topics, link)
+        give_up_waits(t, now_ms);
+}
 
 static void ask_all(struct lmq_client *c)
 {
@@ -312,6 +362,8 @@ void directory_init(struct lmq_client *c)
     timer_init(&c->poll, c->loop, on_poll, c);
     timer_init(&c->refresh, c->loop, on_refresh, c);
     timer_init(&c->heartbeat, c->loop, on_heartbeat, c);
+    timer_init(&c->overdue, c->loop, on_overdue, c);
+    c->overdue_ms = UINT64_MAX;
     timer_start(&c->poll, c->options.poll_ms);
     timer_start(&c->heartbeat, c->options.heartbeat_ms);
 }
@@ -324,6 +376,7 @@ void directory_release(struct lmq_client *c)
     timer_release(&c->poll);
     timer_release(&c->refresh);
     timer_release(&c->heartbeat);
+    timer_release(&c->overdue);
     for (uint32_t i = 0; i < c->source_count; i++)
         caller_free(c->sources[i].caller);
     while ((t = TAILQ_FIRST(&c->topics)) != NULL) {

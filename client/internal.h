@@ -99,7 +99,8 @@ struct lmq_client {
     uint32_t source_count, namesrv_count, next_namesrv;
     struct topic_list topics;
     uint32_t topic_count;
-    struct timer poll, refresh, heartbeat;
+    struct timer poll, refresh, heartbeat, overdue;
+    uint64_t overdue_ms; /* when somebody has waited long enough for a route */
     uint32_t refreshes_left;
     bool heartbeat_set, closing;
     TAILQ_HEAD(, lmq_producer) producers;
@@ -142,8 +143,8 @@ void unregister(struct lmq_client *c, const char *producer_group, const char *co
 typedef void (*route_fn)(void *arg, int err, const struct route *route, const char *why);
 void directory_init(struct lmq_client *c);
 void directory_release(struct lmq_client *c);
-/* A route from memory or by asking; fn may be called inside. */
-void directory_want(struct lmq_client *c, const char *topic, route_fn fn, void *arg);
+/* A route from memory or by asking, until the deadline (ERR_TIMEOUT); fn may be called inside. */
+void directory_want(struct lmq_client *c, const char *topic, uint64_t deadline_ms, route_fn fn, void *arg);
 /* Nobody waits with this arg any more. */
 void directory_forget(struct lmq_client *c, const void *arg);
 /* The route in memory or NULL. */

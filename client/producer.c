@@ -250,7 +250,7 @@ static void on_route(void *arg, int err, const struct route *route, const char *
     char text[LMQ_ERROR_TEXT_MAX];
 
     if (err == ERR_NO_ROUTE && !s->pinned) {
-        directory_want(s->producer->client, DEFAULT_TOPIC, on_template, s);
+        directory_want(s->producer->client, DEFAULT_TOPIC, s->deadline_ms, on_template, s);
     } else if (err != 0) {
         fail_send(s, err, 0, why);
     } else if (!choose(s, route)) {
@@ -264,7 +264,7 @@ static void on_route(void *arg, int err, const struct route *route, const char *
 
 static void find_queue(struct sending *s)
 {
-    directory_want(s->producer->client, s->fields.topic.p, on_route, s);
+    directory_want(s->producer->client, s->fields.topic.p, s->deadline_ms, on_route, s);
 }
 
 static void begin_send(void *arg)

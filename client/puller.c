@@ -6,10 +6,11 @@
 #include "common/clock.h"
 #include "common/codes.h"
 
-#define ASK_TIMEOUT_MS  5000u
-#define PULL_SPARE_MS   5000u /* beyond the broker's waiting */
-#define PULL_SUSPEND    2
-#define PULL_SUBSCRIBED 4
+#define ASK_TIMEOUT_MS   5000u
+#define ROUTE_TIMEOUT_MS 10000u /* of all nameservers and brokers together */
+#define PULL_SPARE_MS    5000u  /* beyond the broker's waiting */
+#define PULL_SUSPEND     2
+#define PULL_SUBSCRIBED  4
 
 struct lmq_puller {
     struct lmq_client *client;
@@ -86,7 +87,7 @@ static void want_route(void *arg)
 {
     struct queues_wait *w = arg;
 
-    directory_want(w->client, w->topic, on_route, w);
+    directory_want(w->client, w->topic, loop_now_ms(w->client->loop) + ROUTE_TIMEOUT_MS, on_route, w);
 }
 
 static int find_queues(struct lmq_client *c, const char *topic, struct queues_wait *w)

@@ -225,7 +225,7 @@ void consumer_rebalance(struct lmq_consumer *c)
         if (s->wanting || s->asking)
             continue;
         s->wanting = true;
-        directory_want(c->client, s->topic, on_route, s);
+        directory_want(c->client, s->topic, UINT64_MAX, on_route, s);
     }
 }
 

@@ -415,6 +415,25 @@ START_TEST(test_oneway_sends_arrive_in_spite_of_a_dead_leader)
 }
 END_TEST
 
+static void nameserver_is_silent(void)
+{
+    for (int i = 0; i < MOCK_PUSHED_MAX; i++)
+        mock_push(&mocks[1], GET_ROUTEINFO_BY_TOPIC, MOCK_SILENT);
+}
+
+START_TEST(test_a_silent_nameserver_does_not_prolong_a_send)
+{
+    uint64_t begin_ms;
+
+    at_mocks(nameserver_is_silent);
+    start_again("4", "100");
+    begin_ms = clock_mono_ms();
+    ck_assert_int_eq(send_one(NULL), LMQ_TIMEOUT);
+    ck_assert_uint_lt(clock_mono_ms() - begin_ms, 950);
+    ck_assert_ptr_nonnull(strstr(error.text, "T"));
+}
+END_TEST
+
 START_TEST(test_wrong_arguments)
 {
     lmq_options *o = lmq_options_new();
@@ -462,6 +481,7 @@ int main(void)
     tcase_add_test(tc, test_flush_waits_for_callbacks);
     tcase_add_test(tc, test_oneway_sends_are_in_flight_until_written);
     tcase_add_test(tc, test_oneway_sends_arrive_in_spite_of_a_dead_leader);
+    tcase_add_test(tc, test_a_silent_nameserver_does_not_prolong_a_send);
     tcase_add_test(tc, test_wrong_arguments);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
