@@ -1,8 +1,9 @@
 /*
  * consumer.c - a consumer's life: subscriptions, start, the timers, the end.
  *
- * The end, in order: no more rebalancing; listeners that run are waited for; queues are dropped, which
- * commits and unlocks; the last offsets are confirmed by the brokers; the group is told that we leave.
+ * The end, in order: no more rebalancing; listeners that run are waited for, their locks still renewed;
+ * queues are dropped, which commits and unlocks; the last offsets are confirmed by the brokers; the group is
+ * told that we leave.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -222,7 +223,6 @@ static void stop_rounds(void *arg)
     c->closing = true;
     timer_release(&c->rebalance);
     timer_release(&c->persist);
-    timer_release(&c->relock);
     timer_release(&c->tick);
     TAILQ_FOREACH(s, &c->subscriptions, link)
         subscription_stop(s);
@@ -251,6 +251,7 @@ static void drop_queues(void *arg)
     struct process_queue *pq;
     struct err err;
 
+    timer_release(&s->consumer->relock);
     while ((pq = TAILQ_FIRST(&s->consumer->queues)) != NULL) {
         note_offset(s, pq);
         pq_drop(pq);

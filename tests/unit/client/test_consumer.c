@@ -28,7 +28,7 @@ static lmq_consumer *consumer;
 static lmq_error error;
 
 /* What the brokers know. Set by tests at any time. */
-static atomic_int stored, members, committed, pulls, unlocks, asked[2], refusals;
+static atomic_int stored, members, committed, pulls, unlocks, asked[2], locks, refusals;
 static atomic_bool lock_refused, garbled;
 static atomic_int nothing; /* all pulls are answered so, or well when 0 */
 #define RC_SUCCESS_EMPTY 1000
@@ -128,6 +128,7 @@ static int32_t script(struct mock *m, struct remoting_out *out, struct buf **bod
         atomic_fetch_add(&asked[m - brokers], 1);
         return m == &brokers[0] && atomic_load(&a_fails) != 0 ? atomic_load(&a_fails) : answer_members(body);
     case LOCK_BATCH_MQ:
+        atomic_fetch_add(&locks, 1);
         atomic_fetch_add(&refusals, atomic_load(&lock_refused));
         *body = text_body(atomic_load(&lock_refused) ? "{\"lockOKMQSet\":[]}"
                                                      : "{\"lockOKMQSet\":[{\"brokerName\":\"b\","
@@ -325,6 +326,36 @@ START_TEST(test_a_broker_without_patience_is_not_hammered)
 }
 END_TEST
 
+static void *free_consumer(void *arg)
+{
+    (void)arg;
+    lmq_consumer_free(consumer);
+    return NULL;
+}
+
+START_TEST(test_a_closing_consumer_keeps_its_lock_until_the_listener_returns)
+{
+    pthread_t closer;
+    int locks_before;
+
+    atomic_store(&stored, 5);
+    atomic_store(&held, true);
+    start_orderly();
+    WAIT_UNTIL(atomic_load(&running) == 1);
+    ck_assert_int_eq(pthread_create(&closer, NULL, free_consumer, NULL), 0);
+    usleep(200 * 1000);
+    locks_before = atomic_load(&locks);
+    WAIT_UNTIL(atomic_load(&locks) > locks_before + 2);
+    ck_assert_int_eq(atomic_load(&unlocks), 0);
+    atomic_store(&held, false);
+    pthread_join(closer, NULL);
+    consumer = NULL;
+    ck_assert_int_eq(atomic_load(&unlocks), 1);
+    ck_assert_int_eq(atomic_load(&committed), 1);
+    ck_assert_int_eq(atomic_load(&seen_count), 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -337,6 +368,7 @@ int main(void)
     tcase_add_loop_test(tc, test_another_broker_of_the_route_knows_the_members, 0, 4);
     tcase_add_test(tc, test_a_garbled_answer_loses_no_message);
     tcase_add_loop_test(tc, test_a_broker_without_patience_is_not_hammered, 0, 4);
+    tcase_add_test(tc, test_a_closing_consumer_keeps_its_lock_until_the_listener_returns);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
