@@ -66,18 +66,25 @@ static struct subscription *subscription_new(struct lmq_consumer *c, const char 
     return s;
 }
 
-lmq_status lmq_consumer_subscribe(lmq_consumer *c, const char *topic, const char *tags, lmq_error *error)
+static bool is_subscribed(const struct lmq_consumer *c, const char *topic)
 {
-    struct subscription *s;
+    const struct subscription *s;
 
-    if (c->started)
-        return client_fail(error, LMQ_INVALID, "the consumer has started");
-    if (topic == NULL || topic[0] == '\0' || strlen(topic) >= sizeof(s->topic) || tags == NULL ||
-        strlen(tags) >= sizeof(s->tags))
-        return client_fail(error, LMQ_INVALID, "topic or tags are missing or too long");
     TAILQ_FOREACH(s, &c->subscriptions, link)
         if (strcmp(s->topic, topic) == 0)
-            return client_fail(error, LMQ_INVALID, "topic %s is subscribed already", topic);
+            return true;
+    return false;
+}
+
+lmq_status lmq_consumer_subscribe(lmq_consumer *c, const char *topic, const char *tags, lmq_error *error)
+{
+    if (c->started)
+        return client_fail(error, LMQ_INVALID, "the consumer has started");
+    if (topic == NULL || topic[0] == '\0' || strlen(topic) >= sizeof(((struct subscription *)0)->topic) ||
+        tags == NULL || strlen(tags) >= sizeof(((struct subscription *)0)->tags))
+        return client_fail(error, LMQ_INVALID, "topic or tags are missing or too long");
+    if (is_subscribed(c, topic))
+        return client_fail(error, LMQ_INVALID, "topic %s is subscribed already", topic);
     subscription_new(c, topic, tags);
     return LMQ_OK;
 }
@@ -159,10 +166,25 @@ static void on_tick(void *arg)
 
 /* ---- start ---- */
 
+/* Two consumers of one group in one client would be one member with two lives: the same share, and each
+ * other's locks. */
+static bool is_group_taken(const struct lmq_consumer *c)
+{
+    const struct lmq_consumer *k;
+
+    TAILQ_FOREACH(k, &c->client->consumers, link)
+        if (strcmp(k->group, c->group) == 0)
+            return true;
+    return false;
+}
+
 static void join_client(void *arg)
 {
     struct lmq_consumer *c = arg;
 
+    c->started = !is_group_taken(c);
+    if (!c->started)
+        return;
     timer_init(&c->rebalance, c->client->loop, on_rebalance, c);
     timer_init(&c->persist, c->client->loop, on_persist, c);
     timer_init(&c->relock, c->client->loop, on_relock, c);
@@ -188,19 +210,23 @@ static lmq_status start(lmq_consumer *c, lmq_listener listener, void *arg, bool 
     c->arg = arg;
     c->orderly = orderly;
     if (c->model == LMQ_BROADCASTING) {
-        c->local = local_offsets_open(c->client->options.offset_dir, c->client->id, c->group, &err);
+        if (c->local == NULL)
+            c->local = local_offsets_open(c->client->options.offset_dir, c->client->id, c->group, &err);
         if (c->local == NULL)
             return client_fail(error, LMQ_IO, "%s", err.text);
     } else {
         snprintf(retry_topic, sizeof(retry_topic), "%s%.240s", RETRY_PREFIX, c->group);
-        subscription_new(c, retry_topic, "*");
+        if (!is_subscribed(c, retry_topic))
+            subscription_new(c, retry_topic, "*");
     }
     c->pool = pool_new(c, c->client->options.consume_threads);
     if (c->pool == NULL)
         return client_fail(error, LMQ_IO, "no thread could be started");
-    c->started = true;
     client_run(c->client, join_client, c);
-    return LMQ_OK;
+    if (c->started)
+        return LMQ_OK;
+    pool_free(c->pool);
+    return client_fail(error, LMQ_INVALID, "the client has a consumer of group %s already", c->group);
 }
 
 lmq_status lmq_consumer_start(lmq_consumer *c, lmq_listener listener, void *arg, lmq_error *error)

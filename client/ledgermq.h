@@ -197,7 +197,8 @@ lmq_status lmq_consumer_new(lmq_client *client, const char *group, lmq_model mod
 /* Before the start. tags: "*" or "a || b". */
 lmq_status lmq_consumer_subscribe(lmq_consumer *consumer, const char *topic, const char *tags,
                                   lmq_error *error);
-/* Messages of different queues, and of one queue, are consumed by consumeThreads threads at once. */
+/* Messages of different queues, and of one queue, are consumed by consumeThreads threads at once. A client
+ * has at most one started consumer of a group (LMQ_INVALID). */
 lmq_status lmq_consumer_start(lmq_consumer *consumer, lmq_listener listener, void *arg, lmq_error *error);
 /* One message of a queue at a time, in order; a message to be retried holds its queue back. */
 lmq_status lmq_consumer_start_orderly(lmq_consumer *consumer, lmq_listener listener, void *arg,

@@ -356,6 +356,24 @@ START_TEST(test_a_closing_consumer_keeps_its_lock_until_the_listener_returns)
 }
 END_TEST
 
+START_TEST(test_a_group_has_one_consumer_in_a_client)
+{
+    lmq_consumer *second;
+
+    start_orderly();
+    ck_assert_int_eq(lmq_consumer_new(client, "g", LMQ_CLUSTERING, &second, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_consumer_subscribe(second, "T", "*", &error), LMQ_OK);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(lmq_consumer_start(second, on_message, NULL, &error), LMQ_INVALID);
+    ck_assert_ptr_nonnull(strstr(error.text, "group g"));
+    lmq_consumer_free(consumer);
+    atomic_store(&stored, 1);
+    ck_assert_int_eq(lmq_consumer_start(second, on_message, NULL, &error), LMQ_OK);
+    WAIT_UNTIL(atomic_load(&seen_count) == 1);
+    consumer = second;
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -369,6 +387,7 @@ int main(void)
     tcase_add_test(tc, test_a_garbled_answer_loses_no_message);
     tcase_add_loop_test(tc, test_a_broker_without_patience_is_not_hammered, 0, 4);
     tcase_add_test(tc, test_a_closing_consumer_keeps_its_lock_until_the_listener_returns);
+    tcase_add_test(tc, test_a_group_has_one_consumer_in_a_client);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
