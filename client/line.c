@@ -397,7 +397,7 @@ static bool is_silent(const struct link *k, const struct call *c, uint64_t now_m
 static void sweep_link(struct link *k, uint64_t now_ms, uint64_t *due_ms)
 {
     struct call *c, *next;
-    bool silent = false;
+    bool silent = false, dead = false; /* dead: and nothing came until a deadline */
 
     for (c = TAILQ_FIRST(&k->in_flight); c != NULL; c = next) {
         uint64_t at_ms;
@@ -405,6 +405,7 @@ static void sweep_link(struct link *k, uint64_t now_ms, uint64_t *due_ms)
         next = TAILQ_NEXT(c, link_entry);
         silent = silent || is_silent(k, c, now_ms);
         if (c->deadline_ms <= now_ms) {
+            dead = dead || is_silent(k, c, now_ms);
             if (c->fail_address[0] == '\0')
                 note_failure(c, k, ERR_TIMEOUT, 0, STR("no answer"));
             finish(k->line, c, ERR_TIMEOUT, NULL);
@@ -417,7 +418,9 @@ static void sweep_link(struct link *k, uint64_t now_ms, uint64_t *due_ms)
         if (at_ms < *due_ms)
             *due_ms = at_ms;
     }
-    if (!silent || k->line->link_count < 2)
+    /* Without another replica, patience; but a connection may be dead though nobody said so, and a new one
+     * may live. */
+    if (!dead && (!silent || k->line->link_count < 2))
         return;
     link_cut(k);
     link_lost(k, ERR_TIMEOUT);

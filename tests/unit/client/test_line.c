@@ -284,6 +284,26 @@ START_TEST(test_broadcast_reaches_all_and_its_answers_fit_no_call)
 }
 END_TEST
 
+/* As after a power loss, or behind a firewall that has forgotten the connection. */
+START_TEST(test_the_only_replica_is_connected_anew_after_silence)
+{
+    const char *address = replicas[0].address;
+
+    line_set_replicas(line, &address, 1, 0);
+    replicas[0].paused = true; /* the first connection, behind its first request */
+    send_call(&ends[0], "a", WAIT_MS, 100, 0);
+    TURN_UNTIL(ends[0].count == 1);
+    replicas[0].paused = false;
+    send_call(&ends[1], "b", 300, 100, 0);
+    TURN_UNTIL(ends[1].count == 1);
+    ck_assert_int_eq(ends[1].err, ERR_TIMEOUT);
+    send_call(&ends[2], "c", WAIT_MS, 100, 0);
+    TURN_UNTIL(ends[2].count == 1);
+    ck_assert_int_eq(ends[2].err, 0);
+    ck_assert_str_eq(replicas[0].last_body, "c");
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("line");
@@ -306,6 +326,7 @@ int main(void)
     tcase_add_test(tc, test_cancelled_calls_are_not_heard_of);
     tcase_add_test(tc, test_free_ends_all);
     tcase_add_test(tc, test_broadcast_reaches_all_and_its_answers_fit_no_call);
+    tcase_add_test(tc, test_the_only_replica_is_connected_anew_after_silence);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
