@@ -122,6 +122,24 @@ def test_consumer_group(root):
         assert again["messages"] == 0, again  # the offsets were committed
 
 
+def test_killed_leaders_keep_the_order(root):
+    _, group = start(root)
+    perf("produce", "-t", "T", "-q", "4", "-m", "4")
+    args = [MQPERF, "subscribe", "-t", "T", "-g", "orderly", "--orderly", "-d", "14", "-n", NAMESRV, "--json"]
+    member = subprocess.Popen(args, stdout=subprocess.PIPE, text=True)
+    brokers.PROCESSES.append(member)
+    stopped = threading.Event()
+    killer = threading.Thread(target=kill_leaders, args=(group, 2, stopped))
+    killer.start()
+    try:
+        made = perf("produce", "-t", "T", "-c", "4", "-d", "7")["produce"]
+    finally:
+        stopped.set()
+        killer.join()
+    out = json.loads(member.communicate(timeout=WAIT_S)[0].splitlines()[-1])
+    assert out["outOfOrder"] == 0 and out["messages"] - out["duplicates"] >= made["messages"] + 4, (out, made)
+
+
 def test_two_members_share_the_queues(root):
     start(root)
     perf("produce", "-t", "T", "-q", "4", "-m", "1")
