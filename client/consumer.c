@@ -166,6 +166,18 @@ static void on_tick(void *arg)
 
 /* ---- start ---- */
 
+/* Whose offsets a broadcasting consumer keeps: the client's id, or where that is another at every start,
+ * ip@DEFAULT as Java clients have it. */
+static struct local_offsets *open_local(const struct lmq_consumer *c, struct err *err)
+{
+    const struct lmq_options *o = &c->client->options;
+    const char *id = c->client->id;
+    char whose[sizeof(c->client->id)];
+
+    snprintf(whose, sizeof(whose), "%.*s@DEFAULT", (int)strcspn(id, "@"), id);
+    return local_offsets_open(o->offset_dir, o->instance[0] != '\0' ? id : whose, c->group, err);
+}
+
 /* Two consumers of one group in one client would be one member with two lives: the same share, and each
  * other's locks. */
 static bool is_group_taken(const struct lmq_consumer *c)
@@ -211,7 +223,7 @@ static lmq_status start(lmq_consumer *c, lmq_listener listener, void *arg, bool 
     c->orderly = orderly;
     if (c->model == LMQ_BROADCASTING) {
         if (c->local == NULL)
-            c->local = local_offsets_open(c->client->options.offset_dir, c->client->id, c->group, &err);
+            c->local = open_local(c, &err);
         if (c->local == NULL)
             return client_fail(error, LMQ_IO, "%s", err.text);
     } else {

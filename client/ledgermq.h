@@ -188,8 +188,10 @@ typedef enum lmq_consume { LMQ_CONSUMED = 0, LMQ_RETRY_LATER = 1 } lmq_consume;
 /* The message is lent for the call. */
 typedef lmq_consume (*lmq_listener)(void *arg, const lmq_message *message);
 typedef enum lmq_model {
-    LMQ_CLUSTERING,  /* the group's members share the queues; offsets are kept by the brokers */
-    LMQ_BROADCASTING /* every member gets everything; offsets are kept in offsetStoreDir */
+    LMQ_CLUSTERING, /* the group's members share the queues; offsets are kept by the brokers */
+    /* Every member gets everything; offsets are kept in offsetStoreDir. Two processes on one machine with the
+     * same group need an instanceName each to keep theirs apart. */
+    LMQ_BROADCASTING
 } lmq_model;
 
 lmq_status lmq_consumer_new(lmq_client *client, const char *group, lmq_model model, lmq_consumer **out,

@@ -1,7 +1,7 @@
 /*
  * local_offsets.c - how far a broadcasting consumer has come, in a file of its own:
  *
- *   <offsetStoreDir>/<client id>/<group>/offsets.json
+ *   <offsetStoreDir>/<client id, or ip@DEFAULT>/<group>/offsets.json
  *   {"offsetTable":{"<topic>@<broker>@<queue id>":<offset>, ...}}
  *
  * Written beside and renamed over, so that it is always whole. [loop]

@@ -137,6 +137,9 @@ static int32_t script(struct mock *m, struct remoting_out *out, struct buf **bod
     case UNLOCK_BATCH_MQ:
         atomic_fetch_add(&unlocks, 1);
         return 0;
+    case GET_MAX_OFFSET:
+        remoting_put_i64(out, "offset", atomic_load(&stored));
+        return 0;
     case QUERY_CONSUMER_OFFSET:
         remoting_put_i64(out, "offset", atomic_load(&committed));
         return 0;
@@ -201,10 +204,34 @@ static void wait_rounds(int rounds)
 
 /* ---- around each test ---- */
 
-static void setup(void)
+static lmq_options *options(void)
 {
     lmq_options *o = lmq_options_new();
 
+    ck_assert_int_eq(lmq_options_set(o, "namesrvAddr", namesrv.address, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "rebalanceInterval", "100", &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "rebalanceLockInterval", "100", &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "answerTimeoutMillis", "200", &error), LMQ_OK);
+    return o;
+}
+
+/* Takes over the options. */
+static void make_consumer(lmq_options *o, lmq_model model)
+{
+    ck_assert_int_eq(lmq_client_new(o, &client, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_consumer_new(client, "g", model, &consumer, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_consumer_subscribe(consumer, "T", "*", &error), LMQ_OK);
+    lmq_options_free(o);
+}
+
+static void free_client(void)
+{
+    lmq_consumer_free(consumer);
+    lmq_client_free(client);
+}
+
+static void setup(void)
+{
     log_set_sink(drop_log, NULL);
     loop = loop_new();
     mock_start(&namesrv, loop, 0);
@@ -219,22 +246,14 @@ static void setup(void)
              "{\"brokerAddrs\":{\"0\":\"%s\"},\"brokerName\":\"b\",\"cluster\":\"c\"}],"
              "\"queueDatas\":[{\"brokerName\":\"b\",\"perm\":6,\"readQueueNums\":1,\"writeQueueNums\":1}]}",
              brokers[0].address, brokers[1].address);
-    ck_assert_int_eq(lmq_options_set(o, "namesrvAddr", namesrv.address, &error), LMQ_OK);
-    ck_assert_int_eq(lmq_options_set(o, "rebalanceInterval", "100", &error), LMQ_OK);
-    ck_assert_int_eq(lmq_options_set(o, "rebalanceLockInterval", "100", &error), LMQ_OK);
-    ck_assert_int_eq(lmq_options_set(o, "answerTimeoutMillis", "200", &error), LMQ_OK);
-    ck_assert_int_eq(lmq_client_new(o, &client, &error), LMQ_OK);
-    ck_assert_int_eq(lmq_consumer_new(client, "g", LMQ_CLUSTERING, &consumer, &error), LMQ_OK);
-    ck_assert_int_eq(lmq_consumer_subscribe(consumer, "T", "*", &error), LMQ_OK);
-    lmq_options_free(o);
+    make_consumer(options(), LMQ_CLUSTERING);
     atomic_store(&members, 1);
     ck_assert_int_eq(pthread_create(&thread, NULL, thread_main, NULL), 0);
 }
 
 static void teardown(void)
 {
-    lmq_consumer_free(consumer);
-    lmq_client_free(client);
+    free_client();
     loop_stop(loop);
     pthread_join(thread, NULL);
     mock_stop(&namesrv);
@@ -374,6 +393,38 @@ START_TEST(test_a_group_has_one_consumer_in_a_client)
 }
 END_TEST
 
+static void start_broadcasting(const char *dir, const char *from_where)
+{
+    lmq_options *o = options();
+
+    ck_assert_int_eq(lmq_options_set(o, "offsetStoreDir", dir, &error), LMQ_OK);
+    ck_assert_int_eq(lmq_options_set(o, "consumeFromWhere", from_where, &error), LMQ_OK);
+    make_consumer(o, LMQ_BROADCASTING);
+    ck_assert_int_eq(lmq_consumer_start(consumer, on_message, NULL, &error), LMQ_OK);
+}
+
+START_TEST(test_broadcasting_goes_on_after_a_restart)
+{
+    char dir[] = "/tmp/test_consumer.XXXXXX", command[100];
+
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    free_client();
+    atomic_store(&stored, 2);
+    start_broadcasting(dir, "CONSUME_FROM_FIRST_OFFSET");
+    WAIT_UNTIL(atomic_load(&seen_count) == 2);
+    free_client();
+    atomic_store(&stored, 4);
+    start_broadcasting(dir, "CONSUME_FROM_LAST_OFFSET");
+    WAIT_UNTIL(atomic_load(&seen_count) == 4);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(atomic_load(&seen[i]), i);
+    snprintf(command, sizeof(command), "rm -r %s", dir);
+    free_client();
+    ck_assert_int_eq(system(command), 0);
+    make_consumer(options(), LMQ_CLUSTERING);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("consumer");
@@ -388,6 +439,7 @@ int main(void)
     tcase_add_loop_test(tc, test_a_broker_without_patience_is_not_hammered, 0, 4);
     tcase_add_test(tc, test_a_closing_consumer_keeps_its_lock_until_the_listener_returns);
     tcase_add_test(tc, test_a_group_has_one_consumer_in_a_client);
+    tcase_add_test(tc, test_broadcasting_goes_on_after_a_restart);
     suite_add_tcase(s, tc);
     SRunner *runner = srunner_create(s);
     srunner_run_all(runner, CK_ENV);
