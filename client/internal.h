@@ -51,8 +51,10 @@ struct lmq_message {
     struct property_text *texts; /* NUL-terminated copies handed out; list */
     char broker[ROUTE_NAME_MAX];
     char offset_id[64];
-    char *sharding_key; /* or NULL */
-    int32_t queue_id;   /* explicit when >= 0 and broker is set, before sending */
+    char *sharding_key;          /* or NULL */
+    lmq_queue_selector selector; /* or NULL */
+    void *selector_arg;
+    int32_t queue_id; /* explicit when >= 0 and broker is set, before sending */
     int32_t flag, reconsume_times;
     int64_t queue_offset, physical_offset, born_ms, store_ms;
 };

@@ -79,6 +79,12 @@ const char *lmq_client_id(const lmq_client *client);
 
 /* ---- messages ---- */
 
+typedef struct lmq_queue {
+    char topic[256];
+    char broker[128];
+    int32_t id;
+} lmq_queue;
+
 typedef struct lmq_message lmq_message;
 /* Body and topic are copied; NULL when the topic is empty or body_size over 4 MiB. */
 lmq_message *lmq_message_new(const char *topic, const void *body, size_t body_size);
@@ -92,6 +98,12 @@ void lmq_message_set_flag(lmq_message *message, int32_t flag);
 lmq_status lmq_message_set_sharding_key(lmq_message *message, const char *key);
 /* Exactly this queue. */
 lmq_status lmq_message_set_queue(lmq_message *message, const char *broker_name, int32_t queue_id);
+/* Chooses a queue (RocketMQ's MessageQueueSelector): the place in `queues`, all that can be written of the topic, by
+ * broker and id; lent for the call. `arg` is the program's. Runs on the client's thread before each attempt to send
+ * and must not wait; a place outside of 0..count-1 fails the send. */
+typedef int64_t (*lmq_queue_selector)(void *arg, const lmq_queue *queues, size_t count);
+/* `arg` must live until the send has ended. NULL takes it back. */
+void lmq_message_set_selector(lmq_message *message, lmq_queue_selector selector, void *arg);
 
 /* Texts live as long as the message; "" when absent. */
 const char *lmq_message_topic(const lmq_message *message);
@@ -139,7 +151,7 @@ lmq_status lmq_producer_send_async(lmq_producer *producer, const lmq_message *me
 /* No answer is asked for: LMQ_OK says that the message was handed to the client's thread. It is in flight,
  * and counts for maxInFlightMessages and maxInFlightBytes, until it has been written to a connection. */
 lmq_status lmq_producer_send_oneway(lmq_producer *producer, const lmq_message *message, lmq_error *error);
-/* All to one queue, with consecutive offsets, or none: one topic, no sharding keys. result: of the first
+/* All to one queue, with consecutive offsets, or none: one topic, no sharding keys or selectors. result: of the first
  * one. */
 lmq_status lmq_producer_send_batch(lmq_producer *producer, const lmq_message *const *messages, size_t count,
                                    lmq_send_result *result, lmq_error *error);
@@ -149,11 +161,6 @@ lmq_status lmq_producer_flush(lmq_producer *producer, uint32_t timeout_ms);
 /* ---- puller: read queues by hand ---- */
 
 typedef struct lmq_puller lmq_puller;
-typedef struct lmq_queue {
-    char topic[256];
-    char broker[128];
-    int32_t id;
-} lmq_queue;
 typedef enum lmq_offset_kind { LMQ_OFFSET_MIN, LMQ_OFFSET_MAX, LMQ_OFFSET_COMMITTED } lmq_offset_kind;
 typedef struct lmq_pulled lmq_pulled;
 

@@ -140,6 +140,12 @@ lmq_status lmq_message_set_queue(lmq_message *m, const char *broker_name, int32_
     return LMQ_OK;
 }
 
+void lmq_message_set_selector(lmq_message *m, lmq_queue_selector selector, void *arg)
+{
+    m->selector = selector;
+    m->selector_arg = arg;
+}
+
 /* ---- reading ---- */
 
 const char *lmq_message_topic(const lmq_message *m)

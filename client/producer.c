@@ -40,7 +40,9 @@ struct sending {
     struct str body;
     uint64_t deadline_ms;
     size_t bytes;
-    int32_t hash; /* of the sharding key */
+    int32_t hash;                /* of the sharding key */
+    lmq_queue_selector selector; /* or NULL */
+    void *selector_arg;
     bool by_key, pinned, borrowed;
     uint32_t groups_tried;
     char broker[ROUTE_NAME_MAX]; /* chosen, or wanted when pinned */
@@ -128,17 +130,41 @@ static uint32_t next_in_turn(struct sending *s, const struct route *r, uint32_t 
     return at;
 }
 
+/* The program chooses. */
+static int64_t selected(struct sending *s, const struct route *r, uint32_t queues)
+{
+    lmq_queue *list = calloc(queues, sizeof(*list));
+    int64_t at;
+
+    ENSURE(list != NULL);
+    for (uint32_t i = 0; i < queues; i++) {
+        struct queue_at q = route_write_queue(r, i);
+
+        snprintf(list[i].topic, sizeof(list[i].topic), "%s", s->fields.topic.p);
+        snprintf(list[i].broker, sizeof(list[i].broker), "%s", q.broker->name);
+        list[i].id = (int32_t)q.id;
+    }
+    at = s->selector(s->selector_arg, list, queues);
+    free(list);
+    return at;
+}
+
 static bool choose(struct sending *s, const struct route *r)
 {
     uint32_t queues = route_write_queues(r);
+    int64_t at;
     struct queue_at q;
 
     if (s->pinned)
         return route_find(r, s->broker) != NULL;
     if (queues == 0)
         return false;
-    q = route_write_queue(r,
-                          s->by_key ? ((uint32_t)s->hash & INT32_MAX) % queues : next_in_turn(s, r, queues));
+    at = s->selector != NULL ? selected(s, r, queues)
+         : s->by_key         ? (int64_t)(((uint32_t)s->hash & INT32_MAX) % queues)
+                             : next_in_turn(s, r, queues);
+    if (at < 0 || at >= queues)
+        return false;
+    q = route_write_queue(r, (uint32_t)at);
     snprintf(s->broker, sizeof(s->broker), "%s", q.broker->name);
     s->fields.queue_id = (int32_t)(s->borrowed ? q.id % DEFAULT_TOPIC_QUEUES : q.id);
     return true;
@@ -149,7 +175,7 @@ static bool may_go_elsewhere(const struct sending *s)
     const struct route *r =
         directory_route(s->producer->client, s->borrowed ? DEFAULT_TOPIC : s->fields.topic.p);
 
-    if (s->pinned || s->by_key || r == NULL)
+    if (s->pinned || s->by_key || s->selector != NULL || r == NULL)
         return false;
     for (uint32_t i = 0; i < r->broker_count; i++)
         if (strcmp(r->brokers[i].name, s->broker) != 0 && r->brokers[i].write_queues > 0)
@@ -229,6 +255,12 @@ static void on_written(struct call *call, int err, const struct remoting_cmd *an
 
 /* ---- routes ---- */
 
+static const char *no_choice(const struct sending *s)
+{
+    return s->selector != NULL ? "the selector chose none of its queues, or it has none that can be written"
+                               : "it has no queue that can be written";
+}
+
 static void on_template(void *arg, int err, const struct route *route, const char *why)
 {
     struct sending *s = arg;
@@ -240,7 +272,7 @@ static void on_template(void *arg, int err, const struct route *route, const cha
         return;
     }
     snprintf(text, sizeof(text), "topic %.100s does not exist, nor a template for it: %.150s",
-             s->fields.topic.p, err != 0 ? why : "no writable queue");
+             s->fields.topic.p, err != 0 ? why : no_choice(s));
     fail_send(s, err != 0 ? err : ERR_NO_ROUTE, 0, text);
 }
 
@@ -254,7 +286,7 @@ static void on_route(void *arg, int err, const struct route *route, const char *
     } else if (err != 0) {
         fail_send(s, err, 0, why);
     } else if (!choose(s, route)) {
-        snprintf(text, sizeof(text), "topic %.200s has no queue that can be written", s->fields.topic.p);
+        snprintf(text, sizeof(text), "topic %.200s: %s", s->fields.topic.p, no_choice(s));
         fail_send(s, ERR_NO_ROUTE, 0, text);
     } else {
         s->borrowed = false;
@@ -360,6 +392,8 @@ static struct sending *sending_new(struct lmq_producer *p, const lmq_message *m,
         s->by_key = true;
         s->hash = java_hash(str_of(m->sharding_key));
     }
+    s->selector = m->selector;
+    s->selector_arg = m->selector_arg;
     return s;
 }
 
@@ -408,10 +442,12 @@ static lmq_status prepare_batch(struct lmq_producer *p, const lmq_message *const
     for (size_t i = 0; i < count; i++) {
         struct wr w = wr_of(properties, sizeof(properties));
 
-        if (strcmp(m[i]->topic, m[0]->topic) != 0 || m[i]->sharding_key != NULL || m[i]->body_size == 0) {
+        if (strcmp(m[i]->topic, m[0]->topic) != 0 || m[i]->sharding_key != NULL || m[i]->selector != NULL ||
+            m[i]->body_size == 0) {
             bld_drop(&body);
-            return client_fail(error, LMQ_INVALID,
-                               "message %zu of the batch has another topic, a sharding key or no body", i);
+            return client_fail(
+                error, LMQ_INVALID,
+                "message %zu of the batch has another topic, a sharding key, a selector or no body", i);
         }
         make_id(p, i == 0 ? first_id : id);
         wr_bytes(&w, m[i]->props, m[i]->props_len);

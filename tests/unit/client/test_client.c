@@ -230,6 +230,49 @@ START_TEST(test_sharding_key_keeps_its_queue)
 }
 END_TEST
 
+struct choice {
+    int64_t place;
+    size_t count;
+    lmq_queue chosen;
+};
+
+static int64_t select_queue(void *arg, const lmq_queue *queues, size_t count)
+{
+    struct choice *c = arg;
+
+    c->count = count;
+    if (c->place >= 0 && (size_t)c->place < count)
+        c->chosen = queues[c->place];
+    return c->place;
+}
+
+START_TEST(test_selector_chooses)
+{
+    lmq_message *m = lmq_message_new("T", "x", 1);
+    const lmq_message *batch[] = {m};
+    struct choice choice = {0};
+    lmq_send_result r;
+
+    lmq_message_set_selector(m, select_queue, &choice);
+    for (choice.place = 3; choice.place >= 0; choice.place--) {
+        ck_assert_int_eq(lmq_producer_send(producer, m, &r, &error), LMQ_OK);
+        ck_assert_uint_eq(choice.count, 4);
+        ck_assert_str_eq(choice.chosen.topic, "T");
+        ck_assert_str_eq(choice.chosen.broker, "b");
+        ck_assert_int_eq(choice.chosen.id, choice.place);
+        ck_assert_int_eq(r.queue_id, choice.place);
+    }
+    ck_assert_int_eq(lmq_producer_send(producer, m, &r, &error), LMQ_NO_ROUTE); /* place -1 */
+    ck_assert_ptr_nonnull(strstr(error.text, "selector"));
+    choice.place = 4;
+    ck_assert_int_eq(lmq_producer_send(producer, m, &r, &error), LMQ_NO_ROUTE);
+    ck_assert_int_eq(lmq_producer_send_batch(producer, batch, 1, &r, &error), LMQ_INVALID);
+    lmq_message_set_selector(m, NULL, NULL);
+    ck_assert_int_eq(lmq_producer_send(producer, m, &r, &error), LMQ_OK);
+    lmq_message_free(m);
+}
+END_TEST
+
 START_TEST(test_round_robin_uses_all_queues)
 {
     lmq_send_result r;
@@ -474,6 +517,7 @@ int main(void)
     tcase_add_test(tc, test_new_topic_borrows_the_template);
     tcase_add_test(tc, test_no_nameserver_brokers_tell);
     tcase_add_test(tc, test_sharding_key_keeps_its_queue);
+    tcase_add_test(tc, test_selector_chooses);
     tcase_add_test(tc, test_round_robin_uses_all_queues);
     tcase_add_test(tc, test_async_calls_back_once_each);
     tcase_add_test(tc, test_too_many_in_flight_are_busy);
