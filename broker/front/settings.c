@@ -31,6 +31,9 @@ const struct conf_row settings_rows[] = {
     CONF_STRING_ROW("dLegerGroup", group, NULL, "name of the Raft group; unset: brokerName"),
     CONF_STRING_ROW("dLegerPeers", peers, NULL,
                     "all replicas, n0-host:port;n1-host:port;n2-host:port; unset: a group of one"),
+    CONF_BOOL_ROW("enableDLegerCommitLog", several, "false",
+                  "true: dLegerPeers must be set (the log is always replicated, without dLegerPeers by a "
+                  "group of one)"),
     CONF_STRING_ROW("dLegerSelfId", self_id, "n0", "which of dLegerPeers this is"),
     CONF_BOOL_ROW(
         "trustEmptyStore", trust_empty_store, "false",
@@ -104,8 +107,6 @@ const struct conf_row settings_rows[] = {
     CONF_INT_ROW("shutdownHandoverMs", shutdown_handover_ms, "2000", 0, 60000, "ms",
                  "on SIGTERM: wait for a new leader"),
 
-    CONF_IGNORED_ROW("enableDLegerCommitLog",
-                     "the log is always replicated; without dLegerPeers by a group of one"),
     CONF_IGNORED_ROW("brokerId", "role and id follow the election: 0 for the leader"),
     CONF_IGNORED_ROW("brokerRole", "role follows the election"),
     CONF_IGNORED_ROW("brokerIP2", "replicas talk over dLegerPeers"),
@@ -283,6 +284,8 @@ int settings_group(const struct settings *s, struct settings_peer *peers, uint32
         if (rc != 0)
             return rc;
     }
+    if (*count == 0 && s->several)
+        return err_set(err, ERR_INVALID, "dLegerPeers: not set, although enableDLegerCommitLog=true");
     if (*count == 0) {
         peers[0] = (struct settings_peer){.id = *self, .host = "127.0.0.1"};
         *count = 1;

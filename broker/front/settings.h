@@ -20,7 +20,7 @@ struct settings {
     char *store_dir;
     /* the group */
     char *group, *peers, *self_id, *preferred;
-    bool trust_empty_store;
+    bool several, trust_empty_store;
     int64_t heartbeat_ms, election_min_ms, election_max_ms;
     int64_t segment_bytes, cache_bytes, waiting_max_bytes;
     int64_t flush_disk_type; /* enum flush_disk_type */

@@ -22,6 +22,7 @@ static const struct fault faults[] = {
     {"dLegerPeers=n0-h:1;n1-h:1", "h:1 stands there twice"},
     {"dLegerPeers=n1-h:1;n2-h:2", "dLegerSelfId: n0 is not in dLegerPeers"},
     {"dLegerPeers=n0-h:1;n1-h:2\npreferredLeaderId=n2", "preferredLeaderId: n2"},
+    {"enableDLegerCommitLog=true", "dLegerPeers: not set"},
     {"preferredLeaderId=2", "preferredLeaderId: \"2\""},
     {"dLegerSelfId=0", "dLegerSelfId: \"0\""},
     {"dLegerHeartbeatMs=151", "dLegerHeartbeatMs: 151"},
