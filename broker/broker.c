@@ -229,6 +229,7 @@ static int listen_for_clients(struct broker *b, struct err *err)
         .out_max_bytes = (uint32_t)s->conn_out_max_bytes,
         .idle_ms = (uint32_t)s->conn_idle_s * 1000,
         .conns_max = (uint32_t)s->conns_max,
+        .all_max_bytes = (uint64_t)s->conns_max_bytes,
     };
     int rc = listener_open(b->loop, s->listen_host, (uint16_t)s->listen_port, &client_ops, &limits, &b->front,
                            &b->clients, err);

@@ -80,15 +80,39 @@ static struct conn *conn_new(struct net *net, const struct conn_ops *ops, const 
     return conn;
 }
 
+/* Bring its listener's sum up to date. False: all together hold too much, and this one more than its share. */
+static bool weigh(struct conn *conn)
+{
+    struct listener *l = conn->listener;
+    size_t holds = conn->in.cap + conn->out.bytes;
+    if (l == NULL)
+        return true;
+    l->held_bytes = l->held_bytes - conn->weighed + holds;
+    conn->weighed = holds;
+    uint64_t max = l->limits.all_max_bytes;
+    return max == 0 || l->held_bytes <= max || holds <= max / l->conns;
+}
+
+static void holds_too_much(struct conn *conn)
+{
+    LOG_WARN_EVERY(CONN_LOG_EVERY_MS, "connections hold too much", "peer=%s in=%u out=%zu all=%llu max=%llu",
+                   conn->peer_text, conn->in.cap, conn->out.bytes,
+                   (unsigned long long)conn->listener->held_bytes,
+                   (unsigned long long)conn->listener->limits.all_max_bytes);
+    conn_end(conn, ERR_BUSY);
+}
+
 static void conn_free(struct conn *conn)
 {
     struct net *net = conn->net;
     uint32_t slot = (uint32_t)conn->id & (CONN_SLOTS_MAX - 1);
     net->slots[slot] = NULL;
     net->free_slots[net->free_count++] = slot;
-    if (conn->listener != NULL)
-        listener_conn_gone(conn->listener);
     framer_release(&conn->in);
+    if (conn->listener != NULL) {
+        (void)weigh(conn);
+        listener_conn_gone(conn->listener);
+    }
     free(conn);
 }
 
@@ -134,6 +158,7 @@ void conn_end(struct conn *conn, int why)
         TAILQ_REMOVE(&net->dirty, conn, dirty_link);
     conn->dirty = false;
     outq_release(&conn->out);
+    (void)weigh(conn);
     TAILQ_INSERT_TAIL(&net->closed, conn, closed_link);
     loop_again(net->loop);
 }
@@ -243,6 +268,8 @@ static size_t read_some(struct conn *conn)
     int rc = framer_fed(&conn->in, conn->net->scratch, (size_t)n, take_frame, conn);
     if (rc != 0 && conn->state == CONN_OPEN)
         refuse_frame(conn, rc);
+    else if (!weigh(conn) && conn->state == CONN_OPEN)
+        holds_too_much(conn);
     return (size_t)n < room ? 0 : (size_t)n;
 }
 
@@ -327,6 +354,7 @@ static void write_out(struct conn *conn)
         if (n > 0) {
             conn->last_write_ms = loop_now_ms(conn->net->loop);
             outq_written(&conn->out, (size_t)n);
+            (void)weigh(conn);
             sum += (size_t)n;
         }
         if (n < 0 || (size_t)n < want) {
@@ -363,6 +391,10 @@ static void queued(struct conn *conn)
         LOG_WARN_EVERY(CONN_LOG_EVERY_MS, "peer does not read", "peer=%s waiting_bytes=%zu max=%u",
                        conn->peer_text, conn->out.bytes, conn->limits.out_max_bytes);
         conn_end(conn, ERR_BUSY);
+        return;
+    }
+    if (!weigh(conn)) {
+        holds_too_much(conn);
         return;
     }
     if (conn->dirty || conn->awaits_writable || conn->state != CONN_OPEN)

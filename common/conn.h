@@ -27,7 +27,8 @@ struct conn_ops {
     void (*on_open)(struct conn *conn);
     /* The last call for this conn, exactly once, also after conn_close. why: ERR_CLOSED by the peer
      * (orderly), ERR_IO reset or network error (a reset by the peer's kernel shows as ERR_IO too),
-     * ERR_TIMEOUT connect or idle time out, ERR_MALFORMED bad frame, ERR_TOO_LARGE, ERR_BUSY output limit, 0
+     * ERR_TIMEOUT connect or idle time out, ERR_MALFORMED bad frame, ERR_TOO_LARGE, ERR_BUSY output limit, or
+     * more than its share, 0
      * closed by us. */
     void (*on_close)(struct conn *conn, int why);
 };
@@ -39,6 +40,10 @@ struct conn_limits {
     uint32_t idle_ms;         /* close when nothing was read or written for so long; 0 = never */
     uint32_t connect_ms;      /* outgoing only */
     uint32_t conns_max;       /* listener only: more are accepted and closed at once with a log line */
+    /* listener only, 0 = none: what its connections may hold together, parts of frames and waiting output.
+     * Beyond it a connection that holds more than its share (this over the number of connections) is cut off
+     * when it needs more, so twice as much is never held. */
+    uint64_t all_max_bytes;
 };
 
 /* Listen on host:port (host NULL = all IPv4 addresses; port 0 = any, see listener_port). New conns get `ops`,

@@ -42,6 +42,7 @@ struct conn {
     uint64_t born_ms, last_read_ms, last_write_ms, drain_ms;
     struct framer in;
     struct outq out;
+    size_t weighed; /* of what it holds, in its listener's sum */
     struct event ev_read, ev_write, ev_timer;
     TAILQ_ENTRY(conn) dirty_link, closed_link;
     struct sockaddr_in peer, local;
@@ -70,6 +71,7 @@ struct listener {
     struct conn_limits limits;
     int fd; /* -1: closed; lives on until its last connection is freed */
     uint32_t conns;
+    uint64_t held_bytes; /* by all its connections */
     uint16_t port;
     struct event ev_accept;
     struct timer pause; /* no descriptors left: accepting rests */

@@ -28,6 +28,10 @@ const struct conf_row settings_rows[] = {
     CONF_INT_ROW("connectionsMax", conns_max, "16384", 1, 1000000, "connections", "connections at a time"),
     CONF_SIZE_ROW("connectionOutMaxBytes", conn_out_max_bytes, "64m", 1 * MIB, 1024 * MIB,
                   "unread answers of one connection before it is cut off"),
+    CONF_SIZE_ROW(
+        "connectionsMaxBytes", conns_max_bytes, "256m", 1 * MIB, 1024 * 1024 * MIB,
+        "parts of requests and unread answers of all connections; beyond it those are cut off that hold more "
+        "than their share"),
     CONF_INT_ROW("serverChannelMaxIdleTimeSeconds", conn_idle_s, "120", 10, 86400, "s",
                  "silent connections are closed"),
 
@@ -74,8 +78,9 @@ static bool is_listed(const char *list, struct str key)
 
 int settings_may_change(const struct settings *s, struct str key, struct err *err)
 {
-    static const char at_start_only[] = "listenPort;listenHost;httpPort;httpHost;connectionsMax;"
-                                        "connectionOutMaxBytes;serverChannelMaxIdleTimeSeconds";
+    static const char at_start_only[] =
+        "listenPort;listenHost;httpPort;httpHost;connectionsMax;connectionsMaxBytes;"
+        "connectionOutMaxBytes;serverChannelMaxIdleTimeSeconds";
     int key_len = key.len < 80 ? (int)key.len : 80;
 
     if (s->blacklist != NULL && is_listed(s->blacklist, key))

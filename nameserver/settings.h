@@ -16,7 +16,7 @@ struct settings {
     bool all_topic_list, topic_list;
     bool delete_missing_topics;
     int64_t scan_ms;
-    int64_t conns_max, conn_out_max_bytes, conn_idle_s;
+    int64_t conns_max, conns_max_bytes, conn_out_max_bytes, conn_idle_s;
 };
 
 extern const struct conf_row settings_rows[];

@@ -102,6 +102,10 @@ const struct conf_row settings_rows[] = {
     CONF_INT_ROW("connectionsMax", conns_max, "8192", 1, 1000000, "connections", "client connections"),
     CONF_SIZE_ROW("connectionOutMaxBytes", conn_out_max_bytes, "64m", 1 * MIB, 1024 * MIB,
                   "unread answers of one client before it is cut off"),
+    CONF_SIZE_ROW("connectionsMaxBytes", conns_max_bytes, "1g", 1 * MIB, 1024 * 1024 * MIB,
+                  "parts of requests and unread answers of all clients of a port; beyond it those are cut "
+                  "off that hold "
+                  "more than their share"),
     CONF_INT_ROW("serverChannelMaxIdleTimeSeconds", conn_idle_s, "120", 10, 86400, "s",
                  "silent connections are closed"),
     CONF_INT_ROW("shutdownHandoverMs", shutdown_handover_ms, "2000", 0, 60000, "ms",

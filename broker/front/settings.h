@@ -39,7 +39,7 @@ struct settings {
     int64_t park_send_ms, park_read_ms, park_max_bytes;
     int64_t offsets_gather_ms, checkpoint_ms, checkpoint_bytes;
     int64_t register_period_ms, channel_expired_ms, lock_expire_ms;
-    int64_t conns_max, conn_out_max_bytes, conn_idle_s;
+    int64_t conns_max, conns_max_bytes, conn_out_max_bytes, conn_idle_s;
     int64_t shutdown_handover_ms;
 };
 

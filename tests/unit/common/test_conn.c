@@ -414,6 +414,57 @@ START_TEST(test_peer_that_does_not_read_is_cut_off)
 }
 END_TEST
 
+/* Together they hold too much: the large ones pay, the small ones do not notice. */
+START_TEST(test_connections_hold_no_more_than_allowed)
+{
+    enum { HOGS = 8, SMALL = 4, HALF = 300 * 1024 };
+    struct conn_limits tight = limits;
+    struct err err;
+    int hogs[HOGS], small[SMALL];
+    struct buf *half = frame_of(2 * HALF, 'h'), *whole = frame_of(100, 's');
+    char answer[100];
+
+    tight.all_max_bytes = 1u << 20;
+    listener_close(listener);
+    ck_assert_int_eq(listener_open(loop, "127.0.0.1", 0, &ops, &tight, &server, &listener, &err), 0);
+    for (int i = 0; i < SMALL; i++)
+        small[i] = raw_connect();
+    for (int i = 0; i < HOGS; i++)
+        hogs[i] = raw_connect();
+    TURN_UNTIL(server.opens == HOGS + SMALL);
+    for (int i = 0; i < HOGS; i++) {
+        for (size_t at = 0; at < HALF; at += 50 * 1024) {
+            (void)send(hogs[i], half->data + at, 50 * 1024, MSG_NOSIGNAL); /* it may have been cut off */
+            for (int turn = 0; turn < 3; turn++)
+                loop_turn(loop, 0);
+        }
+    }
+    TURN_UNTIL(server.closes >= HOGS - 4);
+    ck_assert_int_lt(server.closes, HOGS); /* those that fit stay */
+    ck_assert_int_eq(server.why, ERR_BUSY);
+    for (int i = 0; i < SMALL; i++) {
+        raw_send(small[i], whole->data, whole->len);
+        TURN_UNTIL(server.frames == (uint64_t)i + 1);
+        loop_turn(loop, 0);
+        ck_assert_int_eq(recv(small[i], answer, sizeof(answer), MSG_WAITALL), 100);
+    }
+    for (int i = 0; i < SMALL; i++)
+        close(small[i]);
+    for (int i = 0; i < HOGS; i++)
+        close(hogs[i]);
+    TURN_UNTIL(server.closes == HOGS + SMALL);
+    hogs[0] = raw_connect(); /* what the closed ones held is free again */
+    for (size_t at = 0; at < 2 * HALF; at += 50 * 1024) {
+        raw_send(hogs[0], half->data + at, 50 * 1024);
+        loop_turn(loop, 0);
+    }
+    TURN_UNTIL(server.frames == SMALL + 1);
+    close(hogs[0]);
+    buf_unref(half);
+    buf_unref(whole);
+}
+END_TEST
+
 START_TEST(test_slow_reader_gets_everything)
 {
     int fd = raw_connect();
@@ -664,6 +715,7 @@ int main(void)
     tcase_add_test(tc, test_writes_arrive_in_order_whatever_their_kind);
     tcase_add_test(tc, test_bytes_are_what_was_written);
     tcase_add_test(tc, test_peer_that_does_not_read_is_cut_off);
+    tcase_add_test(tc, test_connections_hold_no_more_than_allowed);
     tcase_add_test(tc, test_slow_reader_gets_everything);
     tcase_add_test(tc, test_close_after_write_delivers_first);
     tcase_add_test(tc, test_close_after_write_of_nothing);
