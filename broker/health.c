@@ -34,7 +34,13 @@ static bool unregistered(const struct health *h)
 static const char *unready(const struct health *h)
 {
     const struct front *f = h->parts.front;
+    struct dl_node_status s;
 
+    dl_node_status(f->node, &s);
+    if (f->leader == DL_NOBODY && !s.core.joined)
+        return "the group has no leader, and the store is new here: waits for all replicas to say that the "
+               "group is new, "
+               "or for a leader";
     if (f->leader == DL_NOBODY)
         return "the group has no leader";
     if (f->leader == f->self && !f->serving)

@@ -27,9 +27,8 @@ struct conn_ops {
     void (*on_open)(struct conn *conn);
     /* The last call for this conn, exactly once, also after conn_close. why: ERR_CLOSED by the peer
      * (orderly), ERR_IO reset or network error (a reset by the peer's kernel shows as ERR_IO too),
-     * ERR_TIMEOUT connect or idle time out, ERR_MALFORMED bad frame, ERR_TOO_LARGE, ERR_BUSY output limit, or
-     * more than its share, 0
-     * closed by us. */
+     * ERR_TIMEOUT connect or idle time out, ERR_MALFORMED bad frame, ERR_TOO_LARGE, ERR_BUSY output limit or
+     * more than its share (all_max_bytes), 0 closed by us. */
     void (*on_close)(struct conn *conn, int why);
 };
 

@@ -45,6 +45,8 @@ static void put_peers(struct front *f, struct jw *w)
         jw_key(w, "connected");
         jw_bool(w, f->transport->is_up(f->transport->impl, id));
         if (dl_node_peer_view(f->node, id, &v)) {
+            jw_key(w, "joined");
+            jw_bool(w, v.joined);
             put_i64(w, "match", v.match);
             put_i64(w, "next", v.next);
             put_i64(w, "inflightEntries", v.inflight_entries);

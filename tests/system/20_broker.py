@@ -337,7 +337,7 @@ def lost_directory(root):
             raise AssertionError("acknowledged by one that lags and one that is new")
         except Refused as error:
             assert error.code == 14 and "no leader" in error.remark, error
-        assert not b.status()["joined"] and b.get("/readyz")[0] == 503
+        assert not b.status()["joined"] and b.get("/readyz")[0] == 503 and "store is new" in b.get("/readyz")[1]
         a.start()
         leader = group.wait()
         bodies = [b"all have this"] + [b"a and b have this %d" % i for i in range(5)]
