@@ -38,7 +38,8 @@ const struct conf_row settings_rows[] = {
     CONF_BOOL_ROW(
         "trustEmptyStore", trust_empty_store, "false",
         "a replica whose store is new counts in majorities at once, although the others are not all "
-        "there to say that the group is new: when a majority has lost its disks, or for a first "
+        "there to say that the group is new; read docs/decisions/lost-disk.md first: for a majority of lost "
+        "disks, or a first "
         "start with a machine missing"),
     CONF_STRING_ROW("preferredLeaderId", preferred, NULL, "replica that leads when its log is complete"),
     CONF_INT_ROW("dLegerHeartbeatMs", heartbeat_ms, "50", 5, 10000, "ms", "leader's heartbeat"),
