@@ -358,7 +358,7 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
         fatal("out of memory");
     n->now_ms = opts->now_ms;
     n->clock_arg = opts->clock_arg;
-    start.hard.joined = start.hard.joined || opts->trust_empty;
+    start.trust_empty = opts->trust_empty;
     start.commit = opts->applied;
     start.now_ms = n->now_ms(n->clock_arg);
     int rc = dl_core_new(&opts->core, &start, &n->core);
@@ -384,9 +384,12 @@ int dl_node_new(const struct dl_node_opts *opts, struct dl_node **out, struct er
     n->waiters_end = &n->waiters;
     for (uint32_t i = 0; i < n->members.count; i++)
         n->peers[i].id = n->members.id[i];
-    if (!start.hard.joined && n->members.count > 1)
+    if (!start.hard.joined && !opts->trust_empty && n->members.count > 1)
         LOG_INFO("store is new: counts in majorities once the group is known to be new, or it has caught up",
                  "self=n%u", n->self - 1);
+    if (opts->trust_empty && n->members.count > 1)
+        LOG_WARN("an empty store is trusted: take trustEmptyStore away once the group serves",
+                 "self=n%u already_joined=%d", n->self - 1, start.hard.joined);
     dl_store_note(n->store, n->commit, n->applied);
     n->asked_ms = start.now_ms;
     n->wake_at(n->clock_arg, start.now_ms); /* the first tick gives the core's own wish */

@@ -281,6 +281,7 @@ void dl_core_step(struct dl_core *core, const struct dl_event *event, struct dl_
     if (event->type != DL_EV_SUBMIT)
         run_timers(core);
     if (core->role == DL_LEADER) {
+        join_advance(core);
         transfer_advance(core);
         push_flush(core);
     }
@@ -336,8 +337,8 @@ int dl_core_new(const struct dl_core_opts *opts, const struct dl_core_start *sta
     /* A replica that ever took part may have promised its loyalty a moment before it stopped. */
     if (core->hard.term > 0)
         core->loyal_until_ms = start->now_ms + opts->election_min_ms;
-    bool alone = core->is_voter && opts->members.count == 1;
-    if (alone)
+    bool alone = join_is_alone(core);
+    if (alone || start->trust_empty)
         core->hard.joined = true;
     core->election_due_ms = alone ? start->now_ms : core_election_due(core);
     if (core->is_voter && !core->hard.joined) {

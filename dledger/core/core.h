@@ -62,6 +62,7 @@ struct dl_term_run {
 /* What recovery found. Copied. */
 struct dl_core_start {
     struct dl_hard hard;
+    bool trust_empty;          /* joined from the start on, whatever `hard` says: an operator wants it */
     dl_index_t begin_index;    /* index of the first entry kept (1 when nothing was removed) */
     dl_term_t begin_prev_term; /* term of the entry before it, 0 for begin_index 1 */
     dl_index_t end_index;      /* index of the last entry, begin_index-1 when empty; all durable */

@@ -28,6 +28,7 @@ static struct dl_msg *reply(struct dl_core *core, enum dl_push push, uint64_t se
     msg->sent_ms = sent_ms;
     msg->last_index = core->verified;
     msg->joined = core->hard.joined;
+    msg->life = msg->joined ? 0 : core->life;
     return msg;
 }
 

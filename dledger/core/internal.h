@@ -125,8 +125,6 @@ void push_on_unsent(struct dl_core *core, dl_peer_t peer);
 void push_on_trim(struct dl_core *core);
 void push_advance_commit(struct dl_core *core);
 bool push_quorum_alive(const struct dl_core *core);
-/* Our clock when we sent the newest push such that a majority has answered it or a later one. */
-uint64_t push_confirmed_ms(const struct dl_core *core, uint64_t now_ms);
 /* End of a leader's step: probes, heartbeats, news of the commit index, push mask. */
 void push_flush(struct dl_core *core);
 
@@ -147,14 +145,18 @@ bool transfer_is_over(const struct dl_core *core, uint64_t deadline_ms);
 /* ---- join.c ---- */
 /* We may vote and stand. */
 bool join_has_vote(const struct dl_core *core);
+/* We are the only voter. */
+bool join_is_alone(const struct dl_core *core);
 /* Not joined and no leader in sight: ask the others what they have. */
 void join_ask(struct dl_core *core);
 /* A peer can be reached (from here on). */
 void join_on_up(struct dl_core *core, dl_peer_t peer);
 void join_on_question(struct dl_core *core, const struct dl_event *event);
 void join_on_answer(struct dl_core *core, const struct dl_event *event);
-/* Leader: a peer says whether it has joined. */
-void join_on_word(struct dl_core *core, struct progress *progress, bool joined);
+/* Leader: a peer says (PUSH_RSP) whether it has joined. */
+void join_on_word(struct dl_core *core, struct progress *progress, const struct dl_msg *msg);
+/* A leader's step: append the entry that an admission waits for, when nobody else does. */
+void join_advance(struct dl_core *core);
 /* Leader: the replica in this slot, which has not joined, may be told that it has. */
 bool join_may_admit(const struct dl_core *core, uint32_t slot);
 /* Follower: a push of our leader has been taken in. */

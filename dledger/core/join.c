@@ -12,22 +12,38 @@
  *   who asked for it, or voted for us, has its term on disk: we take the highest term heard of and regard our
  *   vote in it as spent.
  *
- *   The group lives. The leader says so (`admit`). It does when pushes that it sent after it had learned that
- *   we are blank were answered by a majority without us: no leader of a later term exists that our former
- *   self could have helped, so whatever that acknowledged and was committed is in this leader's log as it was
- *   then; and when we have that on disk, and an entry of its own term is committed. In that term our vote is
- *   the leader's.
+ *   The group lives. The leader says so (`admit`). It does when an entry that it appended after it had learned
+ *   that we are blank, the fence, is committed, by a majority without us because we do not count, and we have
+ *   it on disk. In that term our vote is the leader's.
+ *     - No leader of a later term exists that our former self helped to elect: one of its voters would be
+ *       among those who have taken the fence in this, the earlier, term.
+ *     - And none will exist. A candidate may still hold a vote of our former self; it stood before that was
+ *       gone, so its log has no fence, and ends in no later term than this one (or a leader of such a term
+ *       existed). It needs one more vote, of those who have the fence, and those refuse a log without it.
+ *     - So whatever our former self acknowledged and was committed is in this leader's log before the fence.
  *
  * The second is the recovery of Viewstamped Replication Revisited (Liskov, Cowling 2012, 4.3) in Raft's
- * terms. Neither works when a majority has lost its disks: then only an operator can say what is true
- * (trustEmptyStore). It is assumed that a word to or from a former life does not arrive in the next: a
- * connection ends with the process. Answers to what we ask are told from such by a number of this life.
+ * terms, with the fence against the votes under way, which that forgets (Michael, Ports, Sharma, Szekeres:
+ * Recovering Shared Objects Without Stable Storage, 2017). Neither works when a majority has lost its disks:
+ * then only an operator can say what is true (trustEmptyStore). It is assumed that a word to or from a former
+ * life does not arrive in the next: a connection ends with the process. Answers to what we ask are told from
+ * such by a number of this life.
  */
 #include "dledger/core/internal.h"
 
 bool join_has_vote(const struct dl_core *core)
 {
     return core->is_voter && core->hard.joined;
+}
+
+/* No other voter is there to be asked. */
+bool join_is_alone(const struct dl_core *core)
+{
+    const struct dl_members *members = &core->opts.members;
+    for (int slot = 0; slot < (int)members->count; slot++)
+        if (slot != core->self_slot && members->voter[slot])
+            return false;
+    return core->is_voter;
 }
 
 /* ---- A group that begins ---- */
@@ -92,22 +108,43 @@ void join_on_answer(struct dl_core *core, const struct dl_event *event)
 
 /* ---- A group that lives: the leader ---- */
 
-void join_on_word(struct dl_core *core, struct progress *progress, bool joined)
+void join_on_word(struct dl_core *core, struct progress *progress, const struct dl_msg *msg)
 {
-    if (progress->joined && !joined) {
+    /* Another life: it may have joined meanwhile, in the name of another leader or of ours, and have lost all
+     * again. */
+    if (!msg->joined && (progress->joined || progress->blank_life != msg->life)) {
         progress_start(progress, core->trail.last, core->now_ms);
         progress->lost_ms = progress->blank_ms = core->now_ms;
-        progress->blank_last = core->trail.last;
+        progress->blank_life = msg->life;
+        progress->fence = core->trail.last + 1;
     }
-    progress->joined = joined;
+    progress->joined = msg->joined;
+}
+
+static bool is_blank_voter(const struct dl_core *core, uint32_t slot)
+{
+    return (int)slot != core->self_slot && core->opts.members.voter[slot] && !core->progress[slot].joined;
+}
+
+/* Users may be idle: then the fence is a NOOP. */
+void join_advance(struct dl_core *core)
+{
+    if (!core->heartbeat_now || core->handover.target != DL_NOBODY || core->trail.last == CORE_INDEX_MAX)
+        return;
+    for (uint32_t slot = 0; slot < core->opts.members.count; slot++) {
+        if (!is_blank_voter(core, slot) || core->progress[slot].fence <= core->trail.last)
+            continue;
+        core_append_own(core, 1);
+        core->out->append_noop = true;
+        return; /* a fence is at most one entry away: it serves all */
+    }
 }
 
 bool join_may_admit(const struct dl_core *core, uint32_t slot)
 {
     const struct progress *progress = &core->progress[slot];
-    return core->opts.members.voter[slot] && !progress->joined && core->commit >= core->term_start &&
-           progress->match >= progress->blank_last &&
-           push_confirmed_ms(core, core->now_ms) > progress->blank_ms;
+    return is_blank_voter(core, slot) && core->commit >= progress->fence &&
+           progress->match >= progress->fence;
 }
 
 /* ---- A group that lives: the blank replica ---- */

@@ -37,7 +37,8 @@ struct progress {
     uint64_t lost_ms;         /* when the connection was last lost; 0 = never in this term */
     bool joined;              /* it counts in majorities, by its newest word (join.c) */
     uint64_t blank_ms;        /* when we learned that it does not; 0 = not in this term ... */
-    dl_index_t blank_last;    /* ... and the end of our log at that time */
+    uint64_t blank_life;      /* ... in which life of its process ... */
+    dl_index_t fence;         /* ... and the first entry that our log did not hold then */
     struct {
         dl_index_t last;
         uint32_t bytes;

@@ -62,7 +62,8 @@ bool push_quorum_alive(const struct dl_core *core)
     return members_reached(&core->opts.members, heard_ms) + core->opts.election_max_ms > core->now_ms;
 }
 
-uint64_t push_confirmed_ms(const struct dl_core *core, uint64_t now_ms)
+/* Our clock when we sent the newest push such that a majority has answered it or a later one. */
+static uint64_t confirmed_ms(const struct dl_core *core, uint64_t now_ms)
 {
     uint64_t sent_ms[DL_PEERS_MAX];
     for (uint32_t i = 0; i < core->opts.members.count; i++)
@@ -79,7 +80,7 @@ bool dl_core_lease_valid(const struct dl_core *core, uint64_t now_ms)
         return false;
     uint64_t margin_ms =
         core->opts.election_min_ms / 8 + 1; /* clocks may run that much apart within one lease */
-    uint64_t since_ms = push_confirmed_ms(core, now_ms);
+    uint64_t since_ms = confirmed_ms(core, now_ms);
     return since_ms > core->handover.void_until_ms &&
            since_ms + core->opts.election_min_ms > now_ms + margin_ms;
 }
@@ -132,7 +133,7 @@ void push_on_reply(struct dl_core *core, const struct dl_event *event)
     if (msg->sent_ms > core->now_ms || msg->last_index > core->trail.last || msg->match > msg->last_index)
         return; /* cannot be */
     struct progress *progress = progress_of(core, msg->from);
-    join_on_word(core, progress, msg->joined);
+    join_on_word(core, progress, msg);
     if (msg->sent_ms <= progress->blank_ms)
         return; /* of its former life, or of before we knew */
     progress->last_ack_ms = core->now_ms;

@@ -105,7 +105,8 @@ struct dl_msg {
     uint64_t sent_ms;
 
     /* PUSH_RSP */
-    bool joined;           /* the sender counts in majorities */
+    bool joined;           /* the sender counts in majorities ... */
+    uint64_t life;         /* ... and while it does not, a number of its process's life */
     bool success;          /* false: logs differ at prev_index; hint_* say where to try next */
     dl_index_t match;      /* success: everything up to here equals the leader's log AND is persisted */
     dl_index_t hint_index; /* failure: last index the follower could agree on (end of its run of hint_term) */

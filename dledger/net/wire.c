@@ -193,6 +193,7 @@ wire_push_rsp wire_of_push_rsp(const struct dl_msg *m)
     w.term = m->term;
     w.kind = (Ledgermq__Dledger__PushKind)m->push;
     w.joined = m->joined;
+    w.life = m->life;
     w.success = m->success;
     w.match = m->match;
     w.hint_index = m->hint_index;
@@ -293,6 +294,7 @@ int wire_push_rsp_msg(const wire_push_rsp *w, dl_peer_t from, dl_peer_t to, stru
                            .term = w->term,
                            .push = (enum dl_push)w->kind,
                            .joined = w->joined,
+                           .life = w->life,
                            .success = w->success,
                            .match = w->match,
                            .hint_index = w->hint_index,

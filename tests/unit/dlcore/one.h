@@ -68,7 +68,7 @@ static inline struct one one_new(struct one_opts opts)
         .runs = runs,
         .now_ms = o.now_ms,
     };
-    start.hard.joined = !opts.blank;
+    start.hard.joined = !opts.blank; /* whatever .hard says */
     start.end_index = start.begin_index - 1 + opts.count;
     for (uint32_t i = 0; i < opts.count; i++)
         if (i == 0 || opts.terms[i] != opts.terms[i - 1])

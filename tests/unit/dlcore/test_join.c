@@ -66,6 +66,59 @@ START_TEST(a_group_of_one_has_nobody_to_ask)
 }
 END_TEST
 
+START_TEST(an_only_voter_among_learners_has_nobody_to_ask)
+{
+    struct one o = one_new((struct one_opts){.blank = true, .voters = 1, .learners = 2});
+    one_tick(&o, 0);
+    ck_assert(o.up.hard_changed && o.up.hard.joined);
+    one_free(&o);
+}
+END_TEST
+
+/* The term of a log that outlived its term is taken up; whether we count stays as it was. */
+START_TEST(a_term_taken_from_the_log_changes_nothing_else)
+{
+    static const dl_term_t terms[] = {1, 4};
+    struct one o = one_new((struct one_opts){.hard = {2, 3, true}, .terms = terms, .count = 2});
+    one_tick(&o, 0);
+    ck_assert(o.up.hard_changed && o.up.hard.joined);
+    ck_assert_uint_eq(o.up.hard.term, 4);
+    one_free(&o);
+    o = one_new((struct one_opts){.blank = true, .hard = {2, 3, true}, .terms = terms, .count = 2});
+    one_tick(&o, 0);
+    ck_assert(o.up.hard_changed && !o.up.hard.joined);
+    one_free(&o);
+}
+END_TEST
+
+START_TEST(the_office_does_not_go_to_a_preferred_one_that_is_blank)
+{
+    struct one o = one_new((struct one_opts){.voters = 3, .preferred = 2});
+    one_lead(&o, 3);
+    one_log_durable(&o, 1);
+    for (int i = 0; i < 100; i++) {
+        one_tick(&o, 50);
+        one_log_durable(&o, one_view(&o).last);
+        one_ack(&o, 3, i == 0 ? DL_PUSH_COMPARE : DL_PUSH_APPEND, o.now_ms, one_view(&o).last,
+                one_view(&o).last);
+        one_hear(&o,
+                 (struct dl_msg){.type = DL_MSG_PUSH_RSP, /* it has all, never heard that it is admitted */
+                                 .from = 2,
+                                 .term = one_view(&o).term,
+                                 .push = one_peer(&o, 2).comparing ? DL_PUSH_COMPARE : DL_PUSH_APPEND,
+                                 .sent_ms = o.now_ms,
+                                 .success = true,
+                                 .life = 5,
+                                 .match = one_view(&o).last,
+                                 .last_index = one_view(&o).last});
+        ck_assert(!one_view(&o).transferring);
+    }
+    ck_assert(!one_peer(&o, 2).comparing);
+    ck_assert(dl_core_lease_valid(o.core, o.now_ms));
+    one_free(&o);
+}
+END_TEST
+
 START_TEST(begins_when_all_have_nothing)
 {
     struct one o = blank();
@@ -218,22 +271,31 @@ START_TEST(a_blank_one_gives_no_lease_and_no_quorum)
 }
 END_TEST
 
-START_TEST(admits_after_a_majority_without_it_has_answered)
+/* 2 has the fence, which is a NOOP as nobody submits anything, on disk. */
+static struct one leader_with_fence(void)
 {
     struct one o = leader_beside_blank();
-    uint64_t before_ms = o.now_ms - 50; /* not later than we learned that 2 is blank */
+    ck_assert_uint_eq(one_view(&o).last, 2);
+    one_log_durable(&o, 2);
+    one_ack(&o, 3, DL_PUSH_COMPARE, o.now_ms, 0, 1);
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 1, 1);
+    blank_ack(&o, 2, DL_PUSH_APPEND, 2);
+    return o;
+}
+
+START_TEST(admits_when_a_majority_without_it_has_the_fence)
+{
+    struct one o = leader_with_fence();
     one_tick(&o, 50);
-    ck_assert(!admits(&o, 2)); /* nothing is committed */
-    one_ack(&o, 3, DL_PUSH_COMPARE, before_ms, 0, 1);
-    one_ack(&o, 3, DL_PUSH_APPEND, before_ms, 1, 1);
     ck_assert_uint_eq(o.up.commit, 1);
-    one_tick(&o, 50);
-    ck_assert(!admits(&o, 2)); /* what 3 answered was sent before */
-    one_ack(&o, 3, DL_PUSH_COMMIT, o.now_ms, 1, 1);
+    ck_assert_uint_eq(one_view(&o).last, 2); /* one fence is enough */
+    ck_assert(!admits(&o, 2));
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 2, 2);
+    ck_assert_uint_eq(o.up.commit, 2);
     one_tick(&o, 50);
     ck_assert(admits(&o, 2));
     ck_assert(!admits(&o, 3));
-    one_ack(&o, 2, DL_PUSH_COMMIT, o.now_ms, 1, 1);
+    one_ack(&o, 2, DL_PUSH_COMMIT, o.now_ms, 2, 2);
     ck_assert(one_peer(&o, 2).joined);
     one_tick(&o, 50);
     ck_assert(!admits(&o, 2));
@@ -241,24 +303,65 @@ START_TEST(admits_after_a_majority_without_it_has_answered)
 }
 END_TEST
 
-START_TEST(admits_only_with_what_the_log_held_when_it_was_found_blank)
+/* It may have joined in between, unheard. */
+START_TEST(another_life_needs_another_fence)
+{
+    struct one o = leader_with_fence();
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 2, 2);
+    one_tick(&o, 50);
+    ck_assert(admits(&o, 2));
+    one_hear(&o, (struct dl_msg){.type = DL_MSG_PUSH_RSP,
+                                 .from = 2,
+                                 .term = one_view(&o).term,
+                                 .push = DL_PUSH_COMMIT,
+                                 .sent_ms = o.now_ms,
+                                 .life = 5});
+    ck_assert_uint_eq(one_peer(&o, 2).match, 0);
+    one_tick(&o, 50);
+    ck_assert(o.up.append_noop);
+    ck_assert(!admits(&o, 2));
+    one_free(&o);
+}
+END_TEST
+
+START_TEST(admits_only_with_what_was_appended_since_it_was_found_blank)
 {
     struct one o = one_new((struct one_opts){.voters = 3});
     one_lead(&o, 3);
     one_step(&o, (struct dl_event){.type = DL_EV_SUBMIT, .count = 9});
     one_log_durable(&o, 10);
     one_ack(&o, 3, DL_PUSH_COMPARE, o.now_ms, 0, 1);
-    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 4, 10);
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 10, 10);
     blank_ack(&o, 2, DL_PUSH_COMPARE, 0);
+    one_step(&o, (struct dl_event){.type = DL_EV_SUBMIT, .count = 1});
+    one_log_durable(&o, 11);
     one_tick(&o, 50);
-    one_ack(&o, 3, DL_PUSH_COMMIT, o.now_ms, 4, 10);
+    ck_assert_uint_eq(one_view(&o).last, 11); /* no need of a NOOP */
     blank_ack(&o, 2, DL_PUSH_COMPARE, 0);
-    blank_ack(&o, 2, DL_PUSH_APPEND, 9); /* all that is committed, and more */
+    blank_ack(&o, 2, DL_PUSH_APPEND, 10); /* all that is committed */
     one_tick(&o, 50);
     ck_assert(!admits(&o, 2));
-    blank_ack(&o, 2, DL_PUSH_APPEND, 10);
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 11, 11);
+    one_tick(&o, 50);
+    ck_assert(!admits(&o, 2));
+    blank_ack(&o, 2, DL_PUSH_APPEND, 11);
     one_tick(&o, 50);
     ck_assert(admits(&o, 2));
+    one_free(&o);
+}
+END_TEST
+
+/* An office that is being handed over takes nothing more. */
+START_TEST(no_fence_during_a_hand_over)
+{
+    struct one o = one_new((struct one_opts){.voters = 3});
+    one_lead(&o, 3);
+    one_ack(&o, 3, DL_PUSH_COMPARE, o.now_ms, 0, 0);
+    one_step(&o, (struct dl_event){.type = DL_EV_TRANSFER, .peer = 3});
+    ck_assert(!o.up.refused);
+    blank_ack(&o, 2, DL_PUSH_COMPARE, 0);
+    one_tick(&o, 50);
+    ck_assert_uint_eq(one_view(&o).last, 1);
     one_free(&o);
 }
 END_TEST
@@ -303,7 +406,7 @@ START_TEST(office_is_not_handed_to_a_blank_one)
     one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 0, 1); /* has less on disk than 2 */
     one_step(&o, (struct dl_event){.type = DL_EV_TRANSFER, .peer = DL_NOBODY});
     ck_assert(!o.up.refused);
-    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 1, 1);
+    one_ack(&o, 3, DL_PUSH_APPEND, o.now_ms, 2, 2);
     ck_assert_ptr_nonnull(one_said(&o, DL_MSG_TIMEOUT_NOW, 3));
     one_free(&o);
 }
@@ -357,10 +460,12 @@ START_TEST(admission_of_a_former_life_does_not_fit)
 END_TEST
 
 ONE_MAIN("core/join", blank_asks_and_neither_stands_nor_votes, a_group_of_one_has_nobody_to_ask,
-         begins_when_all_have_nothing, one_entry_somewhere_keeps_it_out, answers_to_another_life_mean_nothing,
-         a_forgotten_vote_is_spent, questions_are_answered_and_asked_back_once,
-         what_a_blank_one_has_does_not_count, a_blank_one_gives_no_lease_and_no_quorum,
-         admits_after_a_majority_without_it_has_answered,
-         admits_only_with_what_the_log_held_when_it_was_found_blank, one_that_is_blank_again_starts_anew,
+         an_only_voter_among_learners_has_nobody_to_ask, a_term_taken_from_the_log_changes_nothing_else,
+         the_office_does_not_go_to_a_preferred_one_that_is_blank, begins_when_all_have_nothing,
+         one_entry_somewhere_keeps_it_out, answers_to_another_life_mean_nothing, a_forgotten_vote_is_spent,
+         questions_are_answered_and_asked_back_once, what_a_blank_one_has_does_not_count,
+         a_blank_one_gives_no_lease_and_no_quorum, admits_when_a_majority_without_it_has_the_fence,
+         another_life_needs_another_fence, admits_only_with_what_was_appended_since_it_was_found_blank,
+         no_fence_during_a_hand_over, one_that_is_blank_again_starts_anew,
          a_lost_connection_forgets_what_a_blank_one_had, office_is_not_handed_to_a_blank_one,
          is_admitted_with_what_it_has_on_disk, admission_of_a_former_life_does_not_fit)

@@ -172,6 +172,7 @@ static void same(const struct dl_msg *a, const struct dl_msg *b)
     ck_assert_uint_eq(a->sent_ms, b->sent_ms);
     ck_assert_int_eq(a->admit, b->admit);
     ck_assert_int_eq(a->joined, b->joined);
+    ck_assert_uint_eq(a->life, b->life);
     ck_assert_int_eq(a->success, b->success);
     ck_assert_uint_eq(a->match, b->match);
     ck_assert_uint_eq(a->hint_index, b->hint_index);
@@ -234,6 +235,7 @@ START_TEST(pushes)
                             .term = 5,
                             .push = (enum dl_push)kind,
                             .joined = !append,
+                            .life = append ? UINT64_MAX : 0,
                             .success = append,
                             .match = 44,
                             .hint_index = 40,

@@ -2,6 +2,7 @@
  * takes at its word. */
 #include <check.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "dledger/store/meta.h"
 #include "tests/lib/storekit.h"
@@ -88,6 +89,43 @@ START_TEST(reports_what_was_written)
 }
 END_TEST
 
+/* Whether a replica counts in majorities must never be made up, nor forgotten. */
+START_TEST(joined_is_as_it_was_saved)
+{
+    static const struct dl_hard saved[] = {{1, 2, false}, {1, 2, true}, {4, DL_NOBODY, false}, {4, 3, true}};
+    struct dl_core_start start;
+    dl_store_start(k.s, &start);
+    ck_assert(!start.hard.joined);
+    for (size_t i = 0; i < sizeof(saved) / sizeof(saved[0]); i++) {
+        dl_store_save_hard(k.s, saved[i]);
+        storekit_run(&k);
+        ck_assert(dl_hard_equal(k.hard, saved[i]));
+        storekit_kill(&k);
+        ck_assert_int_eq(storekit_open(&k), 0);
+        dl_store_start(k.s, &start);
+        ck_assert(dl_hard_equal(start.hard, saved[i]));
+    }
+    storekit_append(&k, 1, 9, 100); /* the log's term is taken up without it */
+    storekit_run(&k);
+    storekit_kill(&k);
+    ck_assert_int_eq(storekit_open(&k), 0);
+    dl_store_start(k.s, &start);
+    ck_assert(dl_hard_equal(start.hard, (struct dl_hard){9, DL_NOBODY, true}));
+}
+END_TEST
+
+START_TEST(other_members_are_refused)
+{
+    static const struct dl_members three = {3, {1, 2, 5}, {true, true, true}};
+    storekit_kill(&k);
+    k.members = three;
+    ck_assert_int_eq(storekit_open(&k), ERR_FOREIGN);
+    ck_assert_ptr_nonnull(strstr(k.err.text, "belongs to a group of n0, but dLegerPeers names n0,n1,n4"));
+    k.members = (struct dl_members){0};
+    ck_assert_int_eq(storekit_open(&k), 0);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("dlstore/hard");
@@ -96,6 +134,8 @@ int main(void)
     tcase_add_test(t, never_beyond_what_is_on_disk);
     tcase_add_test(t, never_beyond_what_is_committed);
     tcase_add_test(t, reports_what_was_written);
+    tcase_add_test(t, joined_is_as_it_was_saved);
+    tcase_add_test(t, other_members_are_refused);
     suite_add_tcase(s, t);
     SRunner *r = srunner_create(s);
     srunner_run_all(r, CK_NORMAL);
