@@ -342,20 +342,34 @@ static bool is_by_tags(struct request *req, struct str type)
     return false;
 }
 
+/* Java's clients compare the tags of what they get again, and a pull of theirs says when it is not by tags. Of the
+ * others Go's do not: up to 2.1.1 they compare nothing, and all of them say TAG also for SQL92. */
+static bool compares_again(const struct request *req)
+{
+    return req->cmd->language == LANG_JAVA;
+}
+
 /* No heartbeat has told this replica of the subscription yet: it has just started, or lost the connection,
  * and heartbeats are 30 s apart. Rather than let the consumer stand still with errors until then, nothing is
- * filtered: clients look at the tags again. Refused is what they do not look at again, and what hangs on
+ * filtered, for clients that look at the tags again. Refused is what they do not look at again, and what hangs on
  * whether the group broadcasts. */
 static bool unknown_filter(struct request *req, const struct group *group, int32_t sys_flag,
                            struct filter *filter)
 {
-    if (sys_flag & PULL_CLASS_FILTER || !group->consume_broadcast_enable) {
+    if (sys_flag & PULL_CLASS_FILTER || !group->consume_broadcast_enable || !compares_again(req)) {
         reply_code(&req->reply, RC_SUBSCRIPTION_NOT_EXIST,
                    "the subscription of group %s is not known here yet", group->name);
         return false;
     }
     filter->count = 0;
     return is_by_tags(req, remoting_str(req->cmd, "expressionType"));
+}
+
+static bool too_many_tags(struct request *req)
+{
+    reply_code(&req->reply, RC_SUBSCRIPTION_PARSE_FAILED, "more than %u tags in one subscription",
+               FILTER_TAGS_MAX);
+    return false;
 }
 
 /* The filter of a pull without its own subscription: what the group's heartbeat said. */
@@ -384,9 +398,10 @@ static bool registered_filter(struct request *req, const struct group *group, in
         return unknown_filter(req, group, sys_flag, filter);
     if (!is_by_tags(req, str_of(s->type)))
         return false;
-    if (!parse_tags(str_of(s->expression), filter))
-        filter->count = 0; /* too many to compare: the client does */
-    return true;
+    if (parse_tags(str_of(s->expression), filter))
+        return true;
+    filter->count = 0; /* too many to compare: the client does */
+    return compares_again(req) || too_many_tags(req);
 }
 
 /* Groups whose clients pull by themselves are refused when rejectPullConsumerEnable says so. */
@@ -406,12 +421,7 @@ static bool requested_filter(struct request *req, struct filter *filter)
 {
     if (!is_by_tags(req, remoting_str(req->cmd, "expressionType")))
         return false;
-    if (!parse_tags(remoting_str(req->cmd, "subscription"), filter)) {
-        reply_code(&req->reply, RC_SUBSCRIPTION_PARSE_FAILED, "more than %u tags in one subscription",
-                   FILTER_TAGS_MAX);
-        return false;
-    }
-    return true;
+    return parse_tags(remoting_str(req->cmd, "subscription"), filter) || too_many_tags(req);
 }
 
 /* Topic, permission and queue; NULL when the request was answered. */

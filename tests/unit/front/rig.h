@@ -86,6 +86,7 @@ struct rig {
     int ticket_err[RELAYS_SEEN]; /* relay_reply's, by ticket; 1 = none yet */
     uint32_t ticket_replies[RELAYS_SEEN];
     /* the client */
+    int32_t language;                 /* 0: Java */
     struct buf *answers[ANSWERS_MAX]; /* by opaque */
     uint32_t answer_count[ANSWERS_MAX];
     struct remoting_cmd cmd;
@@ -313,6 +314,7 @@ static inline void rig_send_frame(struct reply_to reply, int32_t opaque, int32_t
     const char *key;
 
     remoting_request(&out, REMOTING_JSON, code, opaque, oneway);
+    out.language = rig.language;
     while ((key = va_arg(fields, const char *)) != NULL)
         remoting_put_str(&out, key, str_of(va_arg(fields, const char *)));
     ck_assert_int_eq(remoting_encode(&out, body.p, body.len, &frame), 0);

@@ -116,6 +116,16 @@ START_TEST(what_is_not_known_is_not_filtered)
 }
 END_TEST
 
+/* Go before 2.1.2 takes what it gets, and every Go says TAG for SQL92. */
+START_TEST(what_is_not_known_is_refused_to_whom_does_not_look_again)
+{
+    rig.language = LANG_GO;
+    rig_ask(1, PULL_MESSAGE, PULL_FIELDS("T", "0", "0", "0", ""), "expressionType", "TAG");
+    rig_settle();
+    rig_expect(1, RC_SUBSCRIPTION_NOT_EXIST);
+}
+END_TEST
+
 START_TEST(the_answer_is_bounded_but_never_empty)
 {
     rig.settings.pull_bytes_max = 1;
@@ -327,6 +337,7 @@ int main(void)
     tcase_add_loop_test(t, result_table, 0, sizeof(results) / sizeof(results[0]));
     tcase_add_test(t, refusals);
     tcase_add_test(t, what_is_not_known_is_not_filtered);
+    tcase_add_test(t, what_is_not_known_is_refused_to_whom_does_not_look_again);
     tcase_add_test(t, the_answer_is_bounded_but_never_empty);
     tcase_add_test(t, arrival_wakes);
     tcase_add_test(t, a_filter_skips_without_answering);
