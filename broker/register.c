@@ -119,7 +119,8 @@ static void ask(struct nameserver *ns)
     remoting_put_bool(&out, "compressed", body->packed);
     remoting_put_i64(&out, "bodyCrc32", crc32_zlib(body->buf->data, body->buf->len) & CRC_MASK);
     remoting_put_i64(&out, "heartbeatTimeoutMillis", HEARTBEAT_TIMEOUT_MS);
-    remoting_put_bool(&out, "enableActingMaster", false);
+    /* No enableActingMaster, not even false: to a nameserver of 5.x who says that is no "old broker", and of those
+     * it takes the table of the least follower as soon as the leader has gone. Ours is empty. */
     ns->asking = true;
     caller_send(ns->caller, &out, body->buf->data, body->buf->len, REGISTER_TIMEOUT_MS, on_answer, ns);
 }

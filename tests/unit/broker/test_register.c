@@ -29,10 +29,11 @@ static size_t body_bytes;
 static uint32_t count_in(struct str body, const char *what)
 {
     uint32_t count = 0;
+    size_t len = strlen(what);
 
-    for (const char *p = body.p; (p = memmem(p, (size_t)(body.p + body.len - p), what, strlen(what))) != NULL;
-         p++)
-        count++;
+    /* Not memmem: ThreadSanitizer looks at all that is left each time. */
+    for (const char *p = body.p; (size_t)(body.p + body.len - p) >= len; p++)
+        count += *p == *what && memcmp(p, what, len) == 0;
     return count;
 }
 
@@ -73,6 +74,8 @@ static void on_frame(struct conn *conn, const uint8_t *frame, size_t len)
     packed = remoting_bool_or(&cmd, "compressed", true);
     topics_told = packed ? packed_topics(cmd.body) : count_in(cmd.body, "\"topicName\"");
     body_bytes = cmd.body.len;
+    /* Or a nameserver of 5.x, asked to delete what a table lacks, forgets all topics with the leader. */
+    ck_assert_uint_eq(remoting_str(&cmd, "enableActingMaster").len, 0);
     registrations++;
     remoting_response(&out, &cmd, RC_SUCCESS, (struct str){NULL, 0});
     ck_assert_int_eq(remoting_encode(&out, NULL, 0, &answer), 0);
