@@ -189,7 +189,8 @@ static int take_topics(struct routes *r, struct broker *b, const struct routes_r
         if (rc != 0)
             return rc; /* `version` stays as it was: the next registration is taken again */
     }
-    if (!known && drop_missing && !(reg->may_be_partial && reg->topic_count == 1))
+    /* Every broker has topics of its own making: one that tells none tells nothing about them. */
+    if (!known && drop_missing && reg->topic_count > 0 && !(reg->may_be_partial && reg->topic_count == 1))
         sweep_queues(r, b, false);
     b->taken = true;
     b->version = reg->version;
