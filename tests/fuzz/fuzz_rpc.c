@@ -89,6 +89,16 @@ static void fuzz_relay(service_t *s, const wire_relay_req *in,
     rewrite(WIRE_RELAY, &in->base);
 }
 
+static void fuzz_have(service_t *s, const wire_have_req *in, Ledgermq__Dledger__HaveResponse_Closure closure,
+                      void *data)
+{
+    (void)s, (void)closure, (void)data;
+    struct dl_msg m = wire_have_req_msg(in, 1, 2);
+    check(&m);
+    wire_have_req w = wire_of_have_req(&m);
+    rewrite(WIRE_HAVE, &w.base);
+}
+
 static void on_answer(const ProtobufCMessage *msg, void *arg)
 {
     ENSURE(msg->descriptor == &ledgermq__dledger__hello_response__descriptor);
@@ -103,6 +113,9 @@ static void on_response(void *arg, uint32_t method, const ProtobufCMessage *msg)
     ENSURE(method < WIRE_METHODS);
     if (method == WIRE_VOTE) {
         m = wire_vote_rsp_msg((const wire_vote_rsp *)msg, 1, 2);
+        check(&m);
+    } else if (method == WIRE_HAVE) {
+        m = wire_have_rsp_msg((const wire_have_rsp *)msg, 1, 2);
         check(&m);
     } else if (method == WIRE_PUSH && wire_push_rsp_msg((const wire_push_rsp *)msg, 1, 2, &m, &err) == 0) {
         check(&m);
