@@ -221,6 +221,8 @@ START_TEST(truncation_under_load)
         dl_index_t from = last - 120;
         dl_store_truncate(store, from);
         last = from - 1;
+        persisted =
+            persisted < from ? persisted : last; /* what was reported of the entries cut off is void */
     }
     append(++last, 31);
     wait_persisted(last);
