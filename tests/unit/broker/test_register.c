@@ -25,6 +25,7 @@ static bool packed;
 static int64_t broker_id;
 static uint32_t topics_told;
 static size_t body_bytes;
+static uint64_t cost_ms; /* of the first registration: a sanitizer makes it long */
 
 static uint32_t count_in(struct str body, const char *what)
 {
@@ -150,9 +151,11 @@ static void start(void)
     char address[32];
     struct err err;
 
+    cost_ms = loop_now_ms(f.loop);
     snprintf(address, sizeof(address), "127.0.0.1:%u", listener_port(listener));
     ck_assert_int_eq(registrar_new(&f, address, &registrar, &err), 0);
     until_registered(1);
+    cost_ms = loop_now_ms(f.loop) - cost_ms;
 }
 
 static void end(void)
@@ -168,22 +171,21 @@ static void end(void)
     memory_checkpoint_free(memory);
 }
 
-#define SOME   5000u
+#define SOME   25000u
 #define GAP_MS register_gap_ms(SOME)
 
 START_TEST(few_topics_are_told_at_once)
 {
+    ck_assert_uint_eq(register_gap_ms(10), 0);
     start();
     ck_assert_uint_eq(topics_told, 0);
     for (uint32_t i = 0; i < 10; i++) {
         char name[16];
-        uint64_t began_ms = loop_now_ms(f.loop);
 
         snprintf(name, sizeof(name), "T%u", i);
         make_topic(name);
         until_registered(2 + i);
         ck_assert_uint_eq(topics_told, 1 + i);
-        ck_assert_uint_lt(loop_now_ms(f.loop) - began_ms, 50);
     }
 }
 END_TEST
@@ -199,7 +201,7 @@ START_TEST(of_many_topics_new_ones_are_told_together)
     began_ms = loop_now_ms(f.loop);
     make_topic("first");
     until_registered(2);
-    ck_assert_uint_lt(loop_now_ms(f.loop) - began_ms, GAP_MS / 2);
+    ck_assert_uint_lt(loop_now_ms(f.loop) - began_ms, GAP_MS / 2 + 2 * cost_ms);
     for (int i = 0; i < 50; i++) {
         char name[16];
 
@@ -227,7 +229,7 @@ START_TEST(a_role_is_told_at_once)
     registrar_poke(registrar);
     make_topic("U");
     until_registered(2);
-    ck_assert_uint_lt(loop_now_ms(f.loop) - began_ms, GAP_MS / 2);
+    ck_assert_uint_lt(loop_now_ms(f.loop) - began_ms, GAP_MS / 2 + 2 * cost_ms);
     ck_assert_int_eq(broker_id, 1);
     ck_assert_uint_eq(topics_told, 0); /* no nameserver takes a follower's */
 }
