@@ -39,7 +39,7 @@ void pull_run(struct pull *p);
 void pull_expire(struct pull *p);
 /* Nobody waits for the answer any more. */
 void pull_drop(struct pull *p);
-/* More pulls than may be held: an error, which clients wait after (Java 1 s, Go 3 s) before they pull again.
+/* More pulls than may be held: an error, which clients wait after (1 to 3 s) before they pull again.
  * "Not found" they take as a reason to pull at once. */
 void pull_refuse(struct pull *p);
 /* This replica may not answer it any more: back to the gate. */

@@ -65,10 +65,10 @@ static void serve_hello(service_t *s, const wire_hello_req *in,
         rsp.refusal = (char *)(uintptr_t)fault;
         metric_add(&p->counters.refused, 1);
         LOG_WARN_EVERY(5000, "replica refused",
-                       "why=\"%s\" we: group=%s self=n%u format=%u they: address=%s group=%.64s self=n%u "
-                       "to=n%u format=%u",
+                       "why=\"%s\" we: group=%s self=n%u format=%u they: address=%s group=%.64s self=n%d "
+                       "to=n%d format=%u",
                        fault, p->group, p->self - 1, WIRE_FORMAT, conn_peer(link->conn), in->group,
-                       in->from - 1, in->to - 1, in->format);
+                       (int)(in->from - 1), (int)(in->to - 1), in->format);
         closure(&rsp, closure_data);
         conn_close_after_write(link->conn);
         return;
