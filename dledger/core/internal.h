@@ -67,13 +67,14 @@ struct dl_core {
                             commit beyond */
     dl_index_t acked;    /* follower: newest match told to the current leader */
     uint64_t echo_ms;    /* follower: newest sent_ms of the current leader */
-    uint64_t life;       /* not joined: the number of this life, in what we ask */
+    /* Not joined: the number of this life, in what we ask; who has told us in it what it has, and that it is
+     * nothing; the highest term named with that. */
+    uint64_t life;
     struct told_us {
         bool yet, empty;
-    } told_us
-        [DL_PEERS_MAX];   /* not joined: who has told us in this life what it has, and that it is nothing */
-    dl_term_t heard_term; /* not joined: the highest term named with it */
-    bool conflict_waits;  /* follower: a conflicting tail is removed once our disk has caught up with it */
+    } told_us[DL_PEERS_MAX];
+    dl_term_t heard_term;
+    bool conflict_waits; /* follower: a conflicting tail is removed once our disk has caught up with it */
 
     /* Leading. */
     dl_index_t term_start; /* our NOOP; 0 when not leading */
